@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/internal/agenttest"
+	"github.com/musterhq/muster/internal/agentwire"
+)
+
+const loadtestLong = `Simulate a fleet of osquery agents against a server and report what it bears.
+
+The nodes enrol, then each asks for its config, sends log lines and asks for
+live queries at its intervals, spread evenly, until the duration is over. With
+--only, one kind of request is made as fast as --concurrency allows, so that
+the server's CPU time is that kind's alone.
+
+--conn full opens a connection with a full TLS handshake for every request, as
+real agents do; keepalive keeps one open per node, as a proxy in front would;
+resume opens one each time but resumes the TLS session.
+
+The nodes and all their data are made up, repeatably: the same numbers are the
+same hosts in every run. They stay enrolled; use a server made for this.`
+
+const loadtestExample = `  muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
+    --nodes 1000 --duration 1m --conn keepalive --server-pid $(pidof muster)
+  muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
+    --only config --concurrency 16 --duration 10s --conn full -o json`
+
+// loadtestFlags are the flags of "muster loadtest" as given.
+type loadtestFlags struct {
+	url, ca, secretFile, conn, only, platform string
+	nodes, first, rows, statusEvery                   int
+	concurrency, serverPID                            int
+	enrollRate                                        float64
+	duration, warmup, logEvery, readEvery, configEvery time.Duration
+}
+
+// newLoadtestCommand returns "muster loadtest".
+func newLoadtestCommand() *cobra.Command {
+	var (
+		f loadtestFlags
+		o output
+	)
+	cmd := &cobra.Command{
+		Use:     "loadtest",
+		Short:   "Simulate a fleet of agents and measure the server",
+		Long:    loadtestLong,
+		Example: loadtestExample,
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return runLoadtest(cmd, f, &o) },
+	}
+	o.flag(cmd, "table", "json", "yaml")
+	set := cmd.Flags()
+	set.StringVar(&f.url, "url", "", "the agents' address of the server, https://host:port")
+	set.StringVar(&f.ca, "ca", "", "PEM file of the CA that signed the server's certificate")
+	set.StringVar(&f.secretFile, "secret-file", "", "file that holds an enroll secret")
+	set.IntVar(&f.nodes, "nodes", 100, "simulated nodes")
+	set.IntVar(&f.first, "first", 1, "number of the first node; other numbers are other hosts")
+	set.StringVar(&f.platform, "platform", "", "linux, darwin or windows; a mix if not given")
+	set.DurationVar(&f.duration, "duration", 30*time.Second, "how long to measure")
+	set.DurationVar(&f.warmup, "warmup", 0, "how long to run before measuring")
+	set.DurationVar(&f.configEvery, "config-interval", time.Minute, "how often each node asks for its config; 0 is never")
+	set.DurationVar(&f.logEvery, "log-interval", 10*time.Second, "how often each node sends log lines; 0 is never")
+	set.DurationVar(&f.readEvery, "read-interval", 10*time.Second, "how often each node asks for live queries; 0 is never")
+	set.IntVar(&f.rows, "rows", 10, "log lines in each request")
+	set.IntVar(&f.statusEvery, "status-every", 0, "send a status line after so many log requests; 0 is never")
+	set.StringVar(&f.conn, "conn", string(agentwire.KeepAlive), "keepalive, resume or full")
+	set.StringVar(&f.only, "only", "", "make one kind of request alone: enroll, config, log or read")
+	set.IntVar(&f.concurrency, "concurrency", 16, "with --only: requests under way at a time")
+	set.Float64Var(&f.enrollRate, "enroll-rate", 0, "enrolments per second before the run; 0 is no limit")
+	set.IntVar(&f.serverPID, "server-pid", 0, "the server's process on this machine, to report its CPU time and memory")
+	return cmd
+}
+
+func runLoadtest(cmd *cobra.Command, f loadtestFlags, o *output) error {
+	ctx := cmd.Context()
+	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+	options, err := f.options(log)
+	if err != nil {
+		return err
+	}
+	if err := checkOpenFiles(ctx, log, f); err != nil {
+		return err
+	}
+	report, err := agenttest.Load(ctx, options)
+	if err != nil {
+		return err
+	}
+	return o.document(cmd, report, func() error { return printLoad(cmd.OutOrStdout(), report) })
+}
+
+// spareFiles are the open files that are no node's connection.
+const spareFiles = 32
+
+func checkOpenFiles(ctx context.Context, log *slog.Logger, f loadtestFlags) error {
+	limit, err := agenttest.RaiseOpenFiles()
+	if err != nil {
+		return err
+	}
+	if agentwire.Conn(f.conn) == agentwire.KeepAlive && uint64(f.nodes)+spareFiles > limit { //nolint:gosec // checked to be positive
+		log.WarnContext(ctx, "more nodes than this process may have open connections; some will fail",
+			"nodes", f.nodes, "open_files", limit)
+	}
+	return nil
+}
+
+// options checks the flags.
+func (f loadtestFlags) options(log *slog.Logger) (agenttest.LoadOptions, error) {
+	o := agenttest.LoadOptions{
+		Warmup: f.warmup, Duration: f.duration, Alone: f.only != "", Concurrency: f.concurrency, ServerPID: f.serverPID,
+		Fleet: agenttest.FleetOptions{
+			URL: f.url, Conn: agentwire.Conn(f.conn), Nodes: f.nodes, First: f.first, Platform: f.platform,
+			ConfigInterval: f.configEvery, LogInterval: f.logEvery, ReadInterval: f.readEvery,
+			Rows: f.rows, StatusEvery: f.statusEvery, EnrollRate: f.enrollRate, Logger: log,
+			// Nodes that back off as osquery does would relieve the server.
+			LogRetry: agenttest.Backoff{Base: f.logEvery, Max: f.logEvery},
+		},
+	}
+	switch {
+	case f.nodes < 1:
+		return o, usagef("--nodes must be 1 or more")
+	case f.duration <= 0:
+		return o, usagef("--duration must be more than 0")
+	case f.warmup < 0 || f.logEvery < 0 || f.readEvery < 0 || f.configEvery < 0:
+		return o, usagef("--warmup and the intervals must not be negative")
+	case f.only == "" && f.logEvery+f.readEvery+f.configEvery == 0:
+		return o, usagef("--log-interval, --read-interval, --config-interval are all 0; the fleet would do nothing")
+	case f.rows < 0:
+		return o, usagef("--rows must not be negative")
+	case f.only != "" && (f.concurrency < 1 || f.concurrency > f.nodes):
+		return o, usagef("--concurrency is %d; it must be 1 to the number of --nodes, %d", f.concurrency, f.nodes)
+	case f.url == "" || f.ca == "" || f.secretFile == "":
+		return o, usagef("loadtest needs --url, --ca and --secret-file")
+	}
+	switch agentwire.Conn(f.conn) {
+	case agentwire.KeepAlive, agentwire.Resume, agentwire.Full:
+	default:
+		return o, usagef("--conn is %q; it must be keepalive, resume or full", f.conn)
+	}
+	switch f.platform {
+	case "", "linux", "darwin", "windows":
+	default:
+		return o, usagef("--platform is %q; it must be linux, darwin or windows", f.platform)
+	}
+	if f.only != "" {
+		op, err := agenttest.ParseOp(f.only)
+		if err != nil || op == agenttest.OpWrite {
+			return o, usagef("--only is %q; it must be enroll, config, log or read", f.only)
+		}
+		o.Only = op
+	}
+	return o, f.readFiles(&o.Fleet)
+}
+
+// readFiles reads the CA and the secret.
+func (f loadtestFlags) readFiles(o *agenttest.FleetOptions) error {
+	pem, err := os.ReadFile(f.ca)
+	if err != nil {
+		return fmt.Errorf("read the CA: %w", err)
+	}
+	o.RootCAs = x509.NewCertPool()
+	if !o.RootCAs.AppendCertsFromPEM(pem) {
+		return usagef("--ca %s holds no PEM certificate", f.ca)
+	}
+	secret, err := os.ReadFile(f.secretFile)
+	if err != nil {
+		return fmt.Errorf("read the enroll secret: %w", err)
+	}
+	o.Secret = strings.TrimSpace(string(secret))
+	return nil
+}
+
+// printLoad writes the report for people.
+func printLoad(w io.Writer, r agenttest.Report) error {
+	cpu := func(v *float64) string {
+		if v == nil {
+			return "-"
+		}
+		return fmt.Sprintf("%.1f", *v)
+	}
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(r.Operations)) {
+		o := r.Operations[name]
+		rows = append(rows, []string{
+			name, fmt.Sprint(o.Count), fmt.Sprint(o.Errors), fmt.Sprintf("%.1f", o.Rate),
+			fmt.Sprintf("%.2f", o.P50), fmt.Sprintf("%.2f", o.P95), fmt.Sprintf("%.2f", o.P99), fmt.Sprintf("%.2f", o.Max),
+			cpu(o.ServerCPU),
+		})
+	}
+	rows = append(rows, []string{
+		"measured", fmt.Sprint(r.Count), fmt.Sprint(r.Errors), fmt.Sprintf("%.1f", r.Rate), "", "", "", "", cpu(r.ServerCPU),
+	})
+	head := []string{"OPERATION", "COUNT", "ERRORS", "PER SECOND", "P50 MS", "P95 MS", "P99 MS", "MAX MS", "SERVER CPU MS/1000"}
+	if err := printTable(w, head, rows); err != nil {
+		return err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s, %d nodes, %d enrolled, %s, %.1f s, %d connections opened\n",
+		r.Mode, r.Nodes, r.Enrolled, r.Conn, r.Seconds, r.Connections)
+	if s := r.Server; s != nil {
+		fmt.Fprintf(&b, "server:    %.2f cores, %.1f MiB resident, %.1f MiB at most\n", s.Cores, mebibytes(s.RSS), mebibytes(s.PeakRSS))
+	}
+	fmt.Fprintf(&b, "generator: %.2f cores, %.1f MiB resident, %.0f µs CPU per request, p99 %.1f ms behind its schedule\n",
+		r.Generator.Cores, mebibytes(r.Generator.RSS), r.Generator.CPUPerRequest, r.Generator.LagP99)
+	for _, name := range slices.Sorted(maps.Keys(r.Operations)) {
+		kinds := r.Operations[name].ErrorKinds
+		for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+			fmt.Fprintf(&b, "%s failed %d times: %s\n", name, kinds[kind], printable(kind))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

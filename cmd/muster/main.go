@@ -1,0 +1,121 @@
+// Muster manages fleets of machines that run osquery. This is its only binary:
+// the server, its command line, and an agent for demonstrations and tests.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/internal/adminapi"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Exit codes, which scripts rely on.
+const (
+	exitDone     = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitRefused  = 3 // by policy or permission
+	exitNotFound = 4
+	exitPartly   = 5 // timed out, or not everything was answered
+)
+
+// exit is an error with an exit code of its own.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string { return e.err.Error() }
+func (e *exit) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &exit{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(errOut, "muster:", printable(err.Error()))
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var e *exit
+	if errors.As(err, &e) {
+		return e.code
+	}
+	switch adminapi.Status(err) {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return exitRefused
+	case http.StatusNotFound:
+		return exitNotFound
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return exitUsage
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return exitPartly
+	}
+	return exitFailed
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "muster",
+		Short: "Manage a fleet of machines that run osquery",
+		Long: `Muster enrols machines that run osquery, decides what they run, keeps and
+searches what they find, and asks them questions live.
+
+Try it on this machine:   muster demo
+Run a server:             muster serve --data-dir /var/lib/muster
+Talk to a server:         muster setup, then muster node list, muster query …`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exit{exitUsage, err} })
+	root.AddCommand(
+		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(),
+		newNodeCommand(), newSecretCommand(), newQueryCommand(), newLiveCommand(), newEventCommand(),
+		newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
+	)
+	return root
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usagef("%s takes no argument %q; see %[1]s --help", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// nArgs is cobra.ExactArgs with a message that says what is missing.
+func nArgs(n int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usagef("%s needs %s; see %[1]s --help", cmd.CommandPath(), what)
+		}
+		return nil
+	}
+}

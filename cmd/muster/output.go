@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+)
+
+// output is the form in which a command prints, chosen by -o.
+type output struct {
+	form  string
+	forms []string
+}
+
+// flag adds -o with the forms that a command knows, the default first.
+func (o *output) flag(cmd *cobra.Command, forms ...string) {
+	o.forms = forms
+	cmd.Flags().StringVarP(&o.form, "output", "o", forms[0], "form of the output: "+strings.Join(forms, ", "))
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains(o.forms, o.form) {
+			return usagef("-o %s is not known here; use %s", o.form, strings.Join(o.forms, ", "))
+		}
+		return run(cmd, args)
+	}
+}
+
+// document prints one document, for people through table.
+func (o *output) document(cmd *cobra.Command, v any, table func() error) error {
+	switch o.form {
+	case "json":
+		return printJSON(cmd.OutOrStdout(), v)
+	case "yaml":
+		return printYAML(cmd.OutOrStdout(), v)
+	}
+	return table()
+}
+
+// list prints things that are rows of a table: as one document, as a table for
+// people, or as CSV.
+func (o *output) list(cmd *cobra.Command, v any, head []string, rows [][]string) error {
+	switch o.form {
+	case "csv":
+		return printCSV(cmd.OutOrStdout(), head, rows)
+	default:
+		return o.document(cmd, v, func() error { return printTable(cmd.OutOrStdout(), head, rows) })
+	}
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// printYAML goes by JSON, so that names and times are the same in both.
+func printYAML(w io.Writer, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = yaml.JSONToYAML(b)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+// printTable prints aligned columns; what nodes sent cannot command the
+// terminal.
+func printTable(w io.Writer, head []string, rows [][]string) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{head}, rows...) {
+		safe := make([]string, len(row))
+		for i, cell := range row {
+			safe[i] = printable(cell)
+		}
+		if _, err := fmt.Fprintln(t, strings.Join(safe, "\t")); err != nil {
+			return err
+		}
+	}
+	return t.Flush()
+}
+
+// printCSV prints cells that a spreadsheet does not take for formulas: such a
+// cell gets a leading apostrophe (OWASP, CSV injection).
+func printCSV(w io.Writer, head []string, rows [][]string) error {
+	c := csv.NewWriter(w)
+	for _, row := range append([][]string{head}, rows...) {
+		safe := make([]string, len(row))
+		for i, cell := range row {
+			if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+				cell = "'" + cell
+			}
+			safe[i] = cell
+		}
+		if err := c.Write(safe); err != nil {
+			return err
+		}
+	}
+	c.Flush()
+	return c.Error()
+}
+
+// printable shows control and direction characters instead of obeying them.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, commands) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if commands(r) {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// commands reports whether a terminal would act on r: control characters, and
+// format characters, among them those that turn the direction of text.
+func commands(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) }

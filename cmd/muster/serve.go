@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/internal/app"
+	"github.com/musterhq/muster/internal/config"
+)
+
+func newServeCommand() *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run the server", Args: noArgs,
+		Long: `Run the server: the API for agents, and the UI and API for people.
+
+Each setting is taken from its flag, else from its MUSTER_ variable, else from
+the file that --config names, else it is the default.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(cmd, file)
+			if err != nil {
+				return err
+			}
+			log := newLogger(cmd.ErrOrStderr(), cfg)
+			a, err := app.New(cmd.Context(), cfg, version, log)
+			if err != nil {
+				return err
+			}
+			log.InfoContext(cmd.Context(), "muster serves", "version", version, "agents", a.AgentAddr().String(),
+				"people", a.AdminURL(), "ca", a.CAFile(), "data_dir", cfg.DataDir)
+			if link := a.SetupURL(); link != "" {
+				if _, err := fmt.Fprintf(cmd.OutOrStdout(), "\nMake the first administrator here, once:\n\n  %s\n\n", link); err != nil {
+					return err
+				}
+			}
+			return serve(cmd.Context(), a, log)
+		},
+	}
+	cmd.Flags().StringVar(&file, "config", os.Getenv("MUSTER_CONFIG"), "file of settings, YAML (MUSTER_CONFIG)")
+	addConfigFlags(cmd)
+	return cmd
+}
+
+// serve runs the server and reads its certificates again at SIGHUP.
+func serve(ctx context.Context, a *app.App, log *slog.Logger) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	for {
+		select {
+		case err := <-done:
+			log.InfoContext(ctx, "stopped", "error", errText(err))
+			return err
+		case <-hup:
+			log.InfoContext(ctx, "reloading certificates")
+			if err := a.Reload(); err != nil {
+				log.ErrorContext(ctx, "the certificates before stay in use", "error", err)
+			}
+		}
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// addConfigFlags adds a flag per setting.
+func addConfigFlags(cmd *cobra.Command) {
+	for _, k := range config.Keys() {
+		usage := fmt.Sprintf("%s (%s)", k.Doc, k.Env)
+		if k.Default != "" {
+			usage += fmt.Sprintf(" (default %s)", k.Default)
+		}
+		cmd.Flags().String(k.Flag, "", usage)
+	}
+}
+
+// loadConfig reads the settings; wrong ones are errors of usage.
+func loadConfig(cmd *cobra.Command, file string) (config.Server, error) {
+	flags := map[string]string{}
+	for _, k := range config.Keys() {
+		if f := cmd.Flags().Lookup(k.Flag); f != nil && f.Changed {
+			flags[k.Flag] = f.Value.String()
+		}
+	}
+	cfg, err := config.Load(file, os.LookupEnv, flags)
+	if err != nil {
+		return cfg, &exit{exitUsage, err}
+	}
+	return cfg, nil
+}
+
+func newLogger(w io.Writer, cfg config.Server) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
+		level = slog.LevelInfo // Validate told already
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func newConfigCommand() *cobra.Command {
+	var file string
+	var o output
+	cmd := &cobra.Command{Use: "config", Short: "Explain and check the server's settings", Args: noArgs, RunE: help}
+	keys := &cobra.Command{
+		Use: "keys", Short: "List all settings with their defaults", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rows := [][]string{}
+			for _, k := range config.Keys() {
+				rows = append(rows, []string{k.Name, "--" + k.Flag, k.Env, k.Default, k.Doc})
+			}
+			return o.list(cmd, config.Keys(), []string{"KEY", "FLAG", "VARIABLE", "DEFAULT", "MEANING"}, rows)
+		},
+	}
+	o.flag(keys, "table", "json", "yaml", "csv")
+	check := &cobra.Command{
+		Use: "check", Short: "Check a configuration without starting", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return usagef("--config is missing")
+			}
+			if _, err := config.Load(file, os.LookupEnv, nil); err != nil {
+				return &exit{exitFailed, err}
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", file)
+			return err
+		},
+	}
+	check.Flags().StringVar(&file, "config", "", "file of settings, YAML")
+	cmd.AddCommand(keys, check)
+	return cmd
+}

@@ -1,0 +1,318 @@
+// Package adminapi is the REST API for people and programs, and its Go client.
+// OpenAPI comes from the code. Every operation declares its permission where
+// it is registered, and one middleware checks it; Routes lists them all.
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/event"
+	"github.com/musterhq/muster/internal/httpx"
+	"github.com/musterhq/muster/internal/live"
+	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/resource"
+)
+
+// NodeStore keeps nodes and enroll secrets.
+type NodeStore interface {
+	Nodes(ctx context.Context, f node.Filter) (node.Page, error)
+	// Node returns a node with its details; NotFound without one.
+	Node(ctx context.Context, id string) (node.Node, error)
+	NodeFacets(ctx context.Context, now time.Time) (node.Facets, error)
+	SetNodeTags(ctx context.Context, id string, tags []string) (node.Node, error)
+	// DeleteNode removes a node; its key is refused from then on.
+	DeleteNode(ctx context.Context, id string) error
+}
+
+// SecretStore keeps enroll secrets.
+type SecretStore interface {
+	CreateSecret(ctx context.Context, s node.Secret, hash node.KeyHash) error
+	Secrets(ctx context.Context) ([]node.Secret, error)
+	RevokeSecret(ctx context.Context, name string, now time.Time) error
+}
+
+// LiveStore reads what the coordinator keeps.
+type LiveStore interface {
+	Live(ctx context.Context, id string) (live.Query, error)
+	LiveList(ctx context.Context, cursor string, limit int) (queries []live.Query, next string, err error)
+	LiveAnswers(ctx context.Context, id string, f live.AnswerFilter) (targets []live.Target, next string, err error)
+}
+
+// AuditStore reads the audit log.
+type AuditStore interface {
+	// AuditEntries returns entries before a number (0: the newest), newest
+	// first.
+	AuditEntries(ctx context.Context, before int64, limit int) ([]audit.Entry, error)
+}
+
+// Search finds events. What was acknowledged to an agent before a call is
+// found by it.
+type Search interface {
+	Search(ctx context.Context, f event.Filter) ([]event.Record, error)
+	// Queries counts events per query, and over time in about that many
+	// buckets.
+	Queries(ctx context.Context, f event.Filter, buckets int) ([]event.Summary, []event.Bucket, error)
+	Stats() event.Stats
+}
+
+// Options of an API. All are required.
+type Options struct {
+	Accounts *account.Accounts
+	Setup    *account.Setup
+	Keyer    node.Keyer
+	Registry *node.Registry
+	Nodes    NodeStore
+	Secrets  SecretStore
+	Live     *live.Coordinator
+	LiveList LiveStore
+	Search   Search
+	Catalog  *resource.Catalog
+	Audit    *audit.Log
+	AuditLog AuditStore
+	Metrics  prometheus.Gatherer
+	Requests func() int64 // agents' requests so far
+	Ready    func(ctx context.Context) error
+	UI       http.Handler
+	Secure   bool // people reach the API over TLS
+	AgentURL string
+	Version  string
+	Stopping <-chan struct{} // closed when the server stops: streams end
+	Log      *slog.Logger
+	Now      func() time.Time
+}
+
+// API is the handler of the admin listener.
+type API struct {
+	Options
+
+	huma    huma.API
+	routes  []Route
+	handler http.Handler
+	started time.Time
+}
+
+// Route is one line of the route table.
+type Route struct {
+	Method     string
+	Path       string
+	Permission account.Permission
+}
+
+// maxBody bounds what people send.
+const maxBody = 1 << 20
+
+// New returns the admin API with the UI at /.
+func New(o Options) *API {
+	a := &API{Options: o, started: o.Now()}
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("Muster", o.Version)
+	config.CreateHooks = nil // no links to schemas in every answer
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer"},
+		"cookie": {Type: "apiKey", In: "cookie", Name: a.cookieName()},
+	}
+	a.huma = humago.New(mux, config)
+	a.huma.UseMiddleware(a.permit)
+	a.registerSession()
+	a.registerNodes()
+	a.registerSecrets()
+	a.registerLive()
+	a.registerEvents()
+	a.registerSystem()
+	a.plain(mux, "GET /healthz", account.Public, a.healthz)
+	a.plain(mux, "GET /readyz", account.Public, a.readyz)
+	a.plain(mux, "GET /metrics", account.SystemRead, a.metrics)
+	a.plain(mux, "GET /api/openapi.json", account.Self, a.openapi)
+	mux.Handle("/api/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		problem(w, errs.New(errs.NotFound, "no such path in the API; see /api/openapi.json"))
+	}))
+	mux.Handle("/", o.UI) // the UI's files are public; what they show is not
+	a.handler = a.record(http.NewCrossOriginProtection().Handler(http.MaxBytesHandler(mux, maxBody)))
+	return a
+}
+
+// ServeHTTP answers one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.ServeHTTP(w, r) }
+
+// Routes returns the route table.
+func (a *API) Routes() []Route { return slices.Clone(a.routes) }
+
+// permissionKey is where an operation's metadata holds its permission.
+const permissionKey = "permission"
+
+// register adds an operation: how it is called, what it needs, what it does.
+func register[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
+	op := huma.Operation{
+		OperationID: operationID(method, path), Method: method, Path: "/api/v1" + path, Summary: summary,
+		Metadata: map[string]any{permissionKey: permission}, MaxBodyBytes: maxBody,
+		Description:                  "Needs the permission " + string(permission) + ".",
+		RejectUnknownQueryParameters: true,
+	}
+	if permission != account.Public {
+		op.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
+		op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden}
+	}
+	a.routes = append(a.routes, Route{method, op.Path, permission})
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, a.humaError(ctx, op.OperationID, err)
+		}
+		return out, nil
+	})
+}
+
+// operationID makes get-nodes-id of GET /nodes/{id}.
+func operationID(method, path string) string {
+	words := strings.FieldsFunc(path, func(r rune) bool { return strings.ContainsRune("/{}", r) })
+	return strings.ToLower(method) + "-" + strings.Join(words, "-")
+}
+
+// plain adds a route that has no JSON document.
+func (a *API) plain(mux *http.ServeMux, pattern string, permission account.Permission, handle func(http.ResponseWriter, *http.Request) error) {
+	method, path, _ := strings.Cut(pattern, " ")
+	a.routes = append(a.routes, Route{method, path, permission})
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if permission != account.Public {
+			if _, err := a.authorize(r, permission); err != nil {
+				problem(w, err)
+				return
+			}
+		}
+		if err := handle(w, r); err != nil {
+			a.report(r.Context(), pattern, err)
+			problem(w, err)
+		}
+	})
+}
+
+// sessionKey is where a request's context holds its session.
+type sessionKey struct{}
+
+// session returns who calls. Only operations that are not public have one.
+func session(ctx context.Context) account.Session {
+	s, _ := ctx.Value(sessionKey{}).(account.Session)
+	return s
+}
+
+// permit is the one place where an operation's permission is checked. An
+// operation that declares none is refused.
+func (a *API) permit(ctx huma.Context, next func(huma.Context)) {
+	permission, declared := ctx.Operation().Metadata[permissionKey].(account.Permission)
+	if declared && permission == account.Public {
+		next(ctx)
+		return
+	}
+	r, w := humago.Unwrap(ctx)
+	s, err := a.authorize(r, permission)
+	if err != nil {
+		problem(w, err)
+		return
+	}
+	next(huma.WithValue(ctx, sessionKey{}, s))
+}
+
+// authorize returns the session of a request if it has the permission.
+func (a *API) authorize(r *http.Request, permission account.Permission) (account.Session, error) {
+	kind, secret := account.Cookie, ""
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		kind, secret = account.Bearer, token
+	} else if c, err := r.Cookie(a.cookieName()); err == nil {
+		secret = c.Value
+	}
+	s, err := a.Accounts.Session(r.Context(), kind, secret)
+	if err != nil {
+		return account.Session{}, err
+	}
+	if !s.May(permission) {
+		a.Log.WarnContext(r.Context(), "permission refused", "user", s.UserName, "permission", string(permission), "path", r.URL.Path)
+		return account.Session{}, errs.New(errs.Forbidden, "this needs the permission %s", permission)
+	}
+	return s, nil
+}
+
+// cookieName has the prefix that binds a cookie to this very host, where
+// browsers allow it: over TLS.
+func (a *API) cookieName() string {
+	if a.Secure {
+		return "__Host-muster"
+	}
+	return "muster"
+}
+
+// humaError makes a problem document of an error.
+func (a *API) humaError(ctx context.Context, where string, err error) error {
+	a.report(ctx, where, err)
+	return problemOf(err)
+}
+
+// report logs what the client is not told.
+func (a *API) report(ctx context.Context, where string, err error) {
+	if errs.Is(err, errs.Internal) && ctx.Err() == nil {
+		a.Log.ErrorContext(ctx, "request failed", "operation", where, "error", err)
+	}
+}
+
+func problemOf(err error) *huma.ErrorModel {
+	status := httpx.Status(err)
+	p := &huma.ErrorModel{Status: status, Title: http.StatusText(status), Detail: httpx.Message(err)}
+	var e *errs.Error
+	if errors.As(err, &e) && e.Field != "" {
+		p.Errors = []*huma.ErrorDetail{{Message: e.Message, Location: e.Field}}
+	}
+	return p
+}
+
+// problem writes a problem document (RFC 9457).
+func problem(w http.ResponseWriter, err error) {
+	p := problemOf(err)
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+// record logs each request once, and sets what every answer needs.
+func (a *API) record(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := a.Now()
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			w.Header().Set("Cache-Control", "no-store")
+			w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		}
+		recorder := &recorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(recorder, r)
+		a.Log.DebugContext(r.Context(), "admin request", "method", r.Method, "path", r.URL.Path,
+			"status", recorder.status, "remote", httpx.Remote(r), "took_ms", a.Now().Sub(started).Milliseconds())
+	})
+}
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets http.ResponseController flush.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

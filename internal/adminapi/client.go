@@ -1,0 +1,187 @@
+package adminapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Client calls the API; the CLI uses it. Safe for concurrent use.
+type Client struct {
+	url   string
+	token string
+	http  *http.Client
+}
+
+// NewClient returns a client of the server at url; token may be empty for the
+// few public calls.
+func NewClient(url, token string, h *http.Client) *Client {
+	return &Client{strings.TrimSuffix(url, "/"), token, h}
+}
+
+// Problem is a refusal by the server.
+type Problem struct {
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		Message  string `json:"message"`
+		Location string `json:"location"`
+	} `json:"errors"`
+}
+
+// Error returns the detail, and what is wrong with each input.
+func (p *Problem) Error() string {
+	text := p.Detail
+	if text == "" {
+		text = p.Title
+	}
+	for _, e := range p.Errors {
+		if line := strings.TrimSpace(e.Location + " " + e.Message); !strings.Contains(text, line) {
+			text += "; " + line
+		}
+	}
+	return text
+}
+
+// Call sends a request and reads the answer into out, unless that is nil. A
+// refusal is a *Problem.
+func (c *Client) Call(ctx context.Context, method, path string, query url.Values, in, out any) error {
+	answer, err := c.send(ctx, method, path, query, in)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close() //nolint:errcheck // read to the end, or not needed
+	if out == nil || answer.StatusCode == http.StatusNoContent {
+		_, _ = io.Copy(io.Discard, answer.Body) // so that the connection is used again
+		return nil
+	}
+	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
+		return fmt.Errorf("answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(b)
+	}
+	target := c.url + "/api/v1" + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, body)
+	if err != nil {
+		return nil, err
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	answer, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach the server: %w", err)
+	}
+	if answer.StatusCode < http.StatusBadRequest {
+		return answer, nil
+	}
+	defer answer.Body.Close() //nolint:errcheck // an error is returned already
+	p := &Problem{Status: answer.StatusCode, Title: answer.Status}
+	if err := json.NewDecoder(io.LimitReader(answer.Body, maxBody)).Decode(p); err != nil {
+		p.Detail = "the server answered " + answer.Status
+	}
+	p.Status = answer.StatusCode
+	return nil, p
+}
+
+// Follow calls use with each update of a live query until it ended, which is
+// no error. The first updates tell all that is known.
+func (c *Client) Follow(ctx context.Context, id string, use func(LiveUpdate) error) error {
+	answer, err := c.send(ctx, http.MethodGet, "/live/"+url.PathEscape(id)+"/stream", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close() //nolint:errcheck // only read
+	lines := bufio.NewReader(answer.Body)
+	name := ""
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return fmt.Errorf("follow live query: %w", err)
+		}
+		if n, ok := strings.CutPrefix(line, "event: "); ok {
+			name = strings.TrimSpace(n)
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		if !ok {
+			continue
+		}
+		var u LiveUpdate
+		if name == "answer" {
+			u.Answer = new(LiveAnswer)
+			err = json.Unmarshal([]byte(data), u.Answer)
+		} else {
+			u.Live = new(Live)
+			err = json.Unmarshal([]byte(data), u.Live)
+		}
+		if err != nil {
+			return fmt.Errorf("follow live query: %w", err)
+		}
+		if err := use(u); err != nil {
+			return err
+		}
+		if name == "end" {
+			return nil
+		}
+	}
+}
+
+// AllNodes calls use with every node that the query selects, page by page.
+func (c *Client) AllNodes(ctx context.Context, query url.Values, limit int, use func(Node) error) error {
+	const page = 1000
+	if query == nil {
+		query = url.Values{}
+	}
+	for limit > 0 {
+		query.Set("limit", strconv.Itoa(min(page, limit)))
+		var p NodePage
+		if err := c.Call(ctx, http.MethodGet, "/nodes", query, nil, &p); err != nil {
+			return err
+		}
+		for _, n := range p.Nodes {
+			if err := use(n); err != nil {
+				return err
+			}
+		}
+		limit -= len(p.Nodes)
+		if p.NextCursor == "" {
+			return nil
+		}
+		query.Set("cursor", p.NextCursor)
+	}
+	return nil
+}
+
+// Status returns the HTTP status of a refusal; 0 of any other error.
+func Status(err error) int {
+	var p *Problem
+	if errors.As(err, &p) {
+		return p.Status
+	}
+	return 0
+}

@@ -1,0 +1,102 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/musterhq/muster/internal/account"
+)
+
+type body[T any] struct{ Body T }
+
+type sessionOutput struct {
+	SetCookie http.Cookie `header:"Set-Cookie"`
+	Body      Session
+}
+
+type none struct{}
+
+func (a *API) registerSession() {
+	register(a, account.Public, http.MethodGet, "/setup", "Whether the first administrator is still to be made", a.setupState)
+	register(a, account.Public, http.MethodPost, "/setup", "Make the first administrator", a.setup)
+	register(a, account.Public, http.MethodPost, "/session", "Log in", a.login)
+	register(a, account.Self, http.MethodGet, "/session", "Who is calling", a.whoami)
+	register(a, account.Self, http.MethodDelete, "/session", "Log out", a.logout)
+}
+
+func (a *API) setupState(ctx context.Context, _ *none) (*body[SetupState], error) {
+	needed, err := a.Accounts.SetUpNeeded(ctx)
+	return &body[SetupState]{SetupState{Needed: needed}}, err
+}
+
+func (a *API) setup(ctx context.Context, in *body[SetupInput]) (*sessionOutput, error) {
+	u, err := a.Setup.Make(ctx, in.Body.Token, in.Body.Username, in.Body.Password)
+	if err != nil {
+		return nil, err
+	}
+	return a.open(ctx, u, in.Body.Kind)
+}
+
+func (a *API) login(ctx context.Context, in *body[LoginInput]) (*sessionOutput, error) {
+	u, err := a.Accounts.Login(ctx, in.Body.Username, in.Body.Password)
+	if err != nil {
+		a.Log.WarnContext(ctx, "login refused", "user", in.Body.Username)
+		return nil, err
+	}
+	return a.open(ctx, u, in.Body.Kind)
+}
+
+func (a *API) open(ctx context.Context, u account.User, kind string) (*sessionOutput, error) {
+	if err := a.Audit.Record(ctx, u.Name, "session.open", u.Name, map[string]string{"kind": kind}); err != nil {
+		return nil, err
+	}
+	secret, s, err := a.Accounts.Open(ctx, u, account.Kind(kindOr(kind)))
+	if err != nil {
+		return nil, err
+	}
+	out := &sessionOutput{Body: a.document(s)}
+	if s.Kind == account.Bearer {
+		out.Body.Token = secret
+	} else {
+		out.SetCookie = a.cookie(secret)
+		out.SetCookie.Expires = s.ExpiresAt
+	}
+	return out, nil
+}
+
+func kindOr(kind string) string {
+	if kind == "" {
+		return string(account.Cookie)
+	}
+	return kind
+}
+
+func (a *API) cookie(value string) http.Cookie {
+	return http.Cookie{
+		Name: a.cookieName(), Value: value, Path: "/", HttpOnly: true,
+		Secure: a.Secure, SameSite: http.SameSiteStrictMode,
+	}
+}
+
+func (a *API) document(s account.Session) Session {
+	permissions := []string{}
+	for _, p := range account.Permissions() {
+		if s.May(p) {
+			permissions = append(permissions, string(p))
+		}
+	}
+	return Session{Username: s.UserName, Permissions: permissions, ExpiresAt: s.ExpiresAt, Version: a.Version}
+}
+
+func (a *API) whoami(ctx context.Context, _ *none) (*body[Session], error) {
+	return &body[Session]{a.document(session(ctx))}, nil
+}
+
+func (a *API) logout(ctx context.Context, _ *none) (*sessionOutput, error) {
+	if err := a.Accounts.Close(ctx, session(ctx)); err != nil {
+		return nil, err
+	}
+	gone := a.cookie("")
+	gone.MaxAge = -1
+	return &sessionOutput{SetCookie: gone}, nil
+}

@@ -1,0 +1,110 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/event"
+	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/osquery"
+)
+
+func (a *API) registerSystem() {
+	register(a, account.SystemRead, http.MethodGet, "/overview", "The figures of the first page", a.overview)
+	register(a, account.Self, http.MethodGet, "/schema", "All osquery tables with their columns", a.schema)
+	register(a, account.AuditRead, http.MethodGet, "/audit", "Read the audit log, newest first", a.auditEntries)
+}
+
+func selectorOf(name string) node.Selector { return node.Selector{Nodes: []string{name}} }
+
+func (a *API) overview(ctx context.Context, _ *none) (*body[Overview], error) {
+	facets, err := a.Nodes.NodeFacets(ctx, a.Now())
+	if err != nil {
+		return nil, err
+	}
+	_, buckets, err := a.Search.Queries(ctx, event.Filter{Since: a.Now().Add(-24 * time.Hour).Truncate(time.Hour)}, 24)
+	if err != nil {
+		return nil, err
+	}
+	stats := a.Search.Stats()
+	out := Overview{
+		Nodes:    facetsOf(facets),
+		NewNodes: facets.New24h, LiveRunning: a.Options.Live.Count(),
+		EventsStored: stats.Events, BytesStored: stats.Bytes, EventsPerHour: bucketsOf(buckets),
+		RequestsTotal: a.Requests(), UptimeSeconds: int64(a.Now().Sub(a.started).Seconds()),
+		Version: a.Version, AgentURL: a.AgentURL,
+	}
+	_, out.Nodes.Online = a.Registry.Len()
+	return &body[Overview]{out}, nil
+}
+
+type schemaOutput struct {
+	CacheControl string `header:"Cache-Control"`
+	Body         json.RawMessage
+}
+
+func (a *API) schema(context.Context, *none) (*schemaOutput, error) {
+	return &schemaOutput{CacheControl: "private, max-age=3600", Body: osquery.SchemaJSON()}, nil
+}
+
+func (a *API) auditEntries(ctx context.Context, in *PageInput) (*body[AuditPage], error) {
+	var before int64
+	if in.Cursor != "" {
+		n, err := strconv.ParseInt(in.Cursor, 10, 64)
+		if err != nil || n <= 0 {
+			return nil, errs.Field("cursor", "is not one that this list returned")
+		}
+		before = n
+	}
+	entries, err := a.AuditLog.AuditEntries(ctx, before, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	out := AuditPage{Entries: make([]AuditEntry, 0, len(entries))}
+	for _, e := range entries {
+		out.Entries = append(out.Entries, AuditEntry{
+			Seq: e.Seq, Time: e.Time.UTC(), Actor: e.Actor, Action: e.Action, Target: e.Target, Detail: e.Detail, Hash: e.Hash,
+		})
+	}
+	if len(entries) == in.Limit && entries[len(entries)-1].Seq > 1 {
+		out.NextCursor = strconv.FormatInt(entries[len(entries)-1].Seq, 10)
+	}
+	return &body[AuditPage]{out}, nil
+}
+
+// healthz says that the process answers.
+func (a *API) healthz(w http.ResponseWriter, _ *http.Request) error {
+	_, err := w.Write([]byte("ok\n"))
+	return err
+}
+
+// readyz says whether every part works.
+func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
+	if err := a.Ready(r.Context()); err != nil {
+		return errs.Wrap(errs.Busy, err, "not ready")
+	}
+	_, err := w.Write([]byte("ready\n"))
+	return err
+}
+
+func (a *API) metrics(w http.ResponseWriter, r *http.Request) error {
+	promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+	return nil
+}
+
+func (a *API) openapi(w http.ResponseWriter, _ *http.Request) error {
+	b, err := json.Marshal(a.huma.OpenAPI())
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/vnd.oai.openapi+json")
+	_, err = w.Write(b)
+	return err
+}

@@ -1,0 +1,63 @@
+package agenttest
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// Usage is what a process has used so far.
+type Usage struct {
+	CPU     time.Duration // user and system, of all its threads
+	RSS     int64         // bytes resident now
+	PeakRSS int64         // bytes resident at most
+}
+
+// clockTick is the unit of /proc/PID/stat; USER_HZ is 100 on every Linux.
+const clockTick = 10 * time.Millisecond
+
+// ProcessUsage reads the usage of a process of this machine from /proc, which
+// only Linux has.
+func ProcessUsage(pid int) (Usage, error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return Usage{}, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
+	}
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return Usage{}, fmt.Errorf("read the memory of process %d: %w", pid, err)
+	}
+	// The name, in parentheses, may hold spaces and parentheses. After it come
+	// state, …, and as the 12th and 13th field the two times.
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 13 {
+		return Usage{}, fmt.Errorf("read the CPU time of process %d: unknown form of stat", pid)
+	}
+	user, err1 := strconv.ParseInt(string(fields[11]), 10, 64)
+	system, err2 := strconv.ParseInt(string(fields[12]), 10, 64)
+	if err1 != nil || err2 != nil {
+		return Usage{}, fmt.Errorf("read the CPU time of process %d: unknown form of stat", pid)
+	}
+	return Usage{
+		CPU:     time.Duration(user+system) * clockTick,
+		RSS:     kilobytes(status, "VmRSS:"),
+		PeakRSS: kilobytes(status, "VmHWM:"),
+	}, nil
+}
+
+// kilobytes returns a line of /proc/PID/status in bytes, 0 if it is missing
+// (as for a process that is ending).
+func kilobytes(status []byte, name string) int64 {
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte(name)); ok {
+			if f := bytes.Fields(rest); len(f) > 0 {
+				n, _ := strconv.ParseInt(string(f[0]), 10, 64)
+				return n << 10
+			}
+		}
+	}
+	return 0
+}

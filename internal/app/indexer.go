@@ -1,0 +1,209 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/musterhq/muster/internal/event"
+	"github.com/musterhq/muster/internal/live"
+	"github.com/musterhq/muster/internal/search"
+	"github.com/musterhq/muster/internal/stream"
+)
+
+// durable is the stream as the agents' API sees it.
+type durable struct{ stream *stream.Stream }
+
+func (d durable) AppendEvents(ctx context.Context, batch []byte) error {
+	return d.stream.Append(ctx, stream.Events, batch)
+}
+
+func (d durable) AppendAnswers(ctx context.Context, answers []byte) error {
+	return d.stream.Append(ctx, stream.Answers, answers)
+}
+
+// indexer carries events from the stream into the search engine. The engine
+// knows up to where its segments reach; from there on the stream is read again
+// after a start, so that its memory is as it was.
+type indexer struct {
+	engine *search.Engine
+	stream *stream.Stream
+	seen   *event.Seen
+	start  uint64 // the stream's newest message when the server started
+
+	caughtUp chan struct{} // closed when everything up to start is in
+	once     sync.Once
+
+	mu   sync.Mutex
+	wake chan struct{} // closed when a message is in
+}
+
+func newIndexer(engine *search.Engine, s *stream.Stream, seen *event.Seen, start uint64) *indexer {
+	i := &indexer{engine: engine, stream: s, seen: seen, start: start, caughtUp: make(chan struct{}), wake: make(chan struct{})}
+	if start == 0 {
+		i.once.Do(func() { close(i.caughtUp) })
+	}
+	return i
+}
+
+// Run indexes until ctx ends. It begins with the oldest message there is, as
+// also those in segments tell which lines were stored last.
+func (i *indexer) Run(ctx context.Context) error {
+	return i.stream.Read(ctx, stream.Events, 0, i.index)
+}
+
+func (i *indexer) index(_ context.Context, m stream.Message) error {
+	batches := make([]event.Batch, 0, len(m.Records))
+	for _, r := range m.Records {
+		b, err := event.DecodeBatch(r)
+		if err != nil {
+			return fmt.Errorf("message %d: %w", m.Seq, err)
+		}
+		if m.Seq <= i.start {
+			i.seen.Replay(&b)
+		}
+		batches = append(batches, b)
+	}
+	if err := i.engine.Add(m.Seq, batches); err != nil {
+		return err
+	}
+	if m.Seq >= i.start {
+		i.once.Do(func() { close(i.caughtUp) })
+	}
+	i.mu.Lock()
+	close(i.wake)
+	i.wake = make(chan struct{})
+	i.mu.Unlock()
+	return nil
+}
+
+// freshWait bounds how long a search waits for what was appended before it.
+const freshWait = 2 * time.Second
+
+// fresh waits until everything that was acknowledged before is in the engine.
+// An engine that is far behind is searched as it is.
+func (i *indexer) fresh(ctx context.Context) {
+	want := i.stream.Appended(stream.Events)
+	late := time.NewTimer(freshWait)
+	defer late.Stop()
+	for {
+		i.mu.Lock()
+		wake := i.wake
+		i.mu.Unlock()
+		if i.engine.Seen() >= want {
+			return
+		}
+		select {
+		case <-wake:
+		case <-late.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Search finds events, with all that was acknowledged before the call.
+func (i *indexer) Search(ctx context.Context, f event.Filter) ([]event.Record, error) {
+	i.fresh(ctx)
+	return i.engine.Search(ctx, f)
+}
+
+// Queries counts events; see adminapi.Search.
+func (i *indexer) Queries(ctx context.Context, f event.Filter, buckets int) ([]event.Summary, []event.Bucket, error) {
+	i.fresh(ctx)
+	since, until := f.Since, f.Until
+	if since.IsZero() {
+		since = i.engine.Stats().Oldest
+	}
+	if until.IsZero() {
+		until = time.Now()
+	}
+	width := step(until.Sub(since) / time.Duration(buckets))
+	summaries, counted, err := i.engine.Queries(ctx, f, width)
+	if err != nil || f.Since.IsZero() {
+		return summaries, counted, err
+	}
+	return summaries, fill(counted, since, until, width), nil
+}
+
+// step rounds a bucket's width up to one that people read easily.
+func step(d time.Duration) time.Duration {
+	for _, s := range []time.Duration{
+		time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute,
+		30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
+	} {
+		if d <= s {
+			return s
+		}
+	}
+	return d.Truncate(24*time.Hour) + 24*time.Hour
+}
+
+// fill adds the empty buckets from since to until, so that a chart shows the
+// time that was asked for.
+func fill(counted []event.Bucket, since, until time.Time, width time.Duration) []event.Bucket {
+	counts := map[int64]int64{}
+	for _, b := range counted {
+		counts[b.Start.UnixMicro()] = b.Count
+	}
+	var all []event.Bucket
+	first := since.UnixMicro() / width.Microseconds() * width.Microseconds() // as the engine's buckets begin
+	for t := time.UnixMicro(first).UTC(); t.Before(until); t = t.Add(width) {
+		all = append(all, event.Bucket{Start: t, Count: counts[t.UnixMicro()]})
+	}
+	return all
+}
+
+// Stats tells what the engine holds.
+func (i *indexer) Stats() event.Stats { return i.engine.Stats() }
+
+// answerReader is the name of the position up to which answers are kept.
+const answerReader = "live"
+
+// readAnswers carries answers to live queries from the stream into the state.
+func (a *App) readAnswers(ctx context.Context) error {
+	return a.stream.ReadDurable(ctx, answerReader, stream.Answers, func(ctx context.Context, m stream.Message) error {
+		for _, r := range m.Records {
+			var answers []live.Answer
+			if err := json.Unmarshal(r, &answers); err != nil {
+				a.log.ErrorContext(ctx, "an answer in the stream cannot be read; it is skipped", "seq", m.Seq, "error", err)
+				continue
+			}
+			if err := a.live.Accept(ctx, answers); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// trimEvery is the pace of trimming; what was read at one look is trimmed at
+// the next, so that the stream keeps the last requests of every node that may
+// still repeat them after a crash.
+const trimEvery = time.Minute
+
+// trim removes from the stream what every reader has done with.
+func (a *App) trim(ctx context.Context) error {
+	t := time.NewTicker(trimEvery)
+	defer t.Stop()
+	var before uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		answers, err := a.stream.ReadPosition(ctx, answerReader)
+		if err == nil {
+			err = a.stream.Trim(ctx, before)
+		}
+		if err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "the stream could not be trimmed; retrying", "error", err)
+			continue
+		}
+		before = min(answers, a.engine.Position())
+	}
+}

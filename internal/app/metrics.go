@@ -1,0 +1,71 @@
+package app
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// metrics counts what agents do. It implements agentapi.Metrics.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	lines    *prometheus.CounterVec
+	all      atomic.Int64
+}
+
+func newMetrics(a *App) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_agent_requests_total", Help: "Requests of agents, by endpoint and outcome.",
+		}, []string{"endpoint", "outcome"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "muster_agent_request_seconds", Help: "Time from the end of the request's head to the answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"endpoint"}),
+		lines: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "muster_log_lines_total", Help: "Log lines of agents: stored, or repeated by the agent and stored before.",
+		}, []string{"outcome"}),
+	}
+	gauge := func(name, help string, f func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
+	}
+	m.registry.MustRegister(m.requests, m.seconds, m.lines,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge("muster_nodes", "Enrolled nodes.", func() float64 { all, _ := a.registry.Len(); return float64(all) }),
+		gauge("muster_nodes_online", "Nodes heard from lately.", func() float64 { _, on := a.registry.Len(); return float64(on) }),
+		gauge("muster_live_queries_running", "Live queries that run.", func() float64 { return float64(a.live.Count()) }),
+		gauge("muster_events_stored", "Events that can be searched.", func() float64 { return float64(a.engine.Stats().Events) }),
+		gauge("muster_events_bytes", "Bytes of events on disk.", func() float64 { return float64(a.engine.Stats().Bytes) }),
+		gauge("muster_stream_bytes", "Bytes in the stream.", func() float64 {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			n, err := a.stream.Bytes(ctx)
+			if err != nil {
+				return -1
+			}
+			return float64(n)
+		}),
+	)
+	return m
+}
+
+// Observe counts one request.
+func (m *metrics) Observe(endpoint, kind string, took time.Duration) {
+	m.all.Add(1)
+	m.requests.WithLabelValues(endpoint, kind).Inc()
+	m.seconds.WithLabelValues(endpoint).Observe(took.Seconds())
+}
+
+// Lines counts log lines.
+func (m *metrics) Lines(kept, repeated int) {
+	m.lines.WithLabelValues("stored").Add(float64(kept))
+	m.lines.WithLabelValues("repeated").Add(float64(repeated))
+}
+
+func (m *metrics) total() int64 { return m.all.Load() }

@@ -1,0 +1,70 @@
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// layers is the architecture: a package imports only from layers above its own
+// line, and of its own line only what beside allows.
+func layers() [][]string {
+	return [][]string{
+		{"errs", "ident", "osquery"},                                                  // vocabulary
+		{"audit", "node", "event", "live", "account", "resource"},                     // domain: decides
+		{"httpx", "agentwire"},                                                        // how both sides speak HTTP
+		{"hostsql", "agent", "agenttest"},                                             // agents: ours, and simulated ones
+		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki"}, // adapters
+		{"app"},  // wires the server
+		{"demo"}, // a server with agents
+	}
+}
+
+func beside() map[string][]string {
+	return map[string][]string{
+		"live":     {"node"},
+		"account":  {"node", "audit"},
+		"resource": {"node"},
+		"agent":    {"hostsql"},
+	}
+}
+
+// TestLayers reads the files themselves, not `go list`, so that the test cache
+// sees every change.
+func TestLayers(t *testing.T) {
+	const module = "github.com/musterhq/muster/internal/"
+	layer := map[string]int{}
+	for i, names := range layers() {
+		for _, name := range names {
+			layer[name] = i
+		}
+	}
+	files, err := filepath.Glob("*/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no packages here", err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		from := filepath.Dir(file)
+		if _, ok := layer[from]; !ok {
+			t.Errorf("%s: package %s has no layer", file, from)
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imp := range f.Imports {
+			to, ok := strings.CutPrefix(strings.Trim(imp.Path.Value, `"`), module)
+			to, _, _ = strings.Cut(to, "/")
+			if ok && to != from && layer[to] >= layer[from] && !slices.Contains(beside()[from], to) {
+				t.Errorf("%s: %s must not import %s", file, from, to)
+			}
+		}
+	}
+}

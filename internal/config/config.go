@@ -1,0 +1,301 @@
+// Package config is the server's own configuration: one struct, filled from
+// defaults, then muster.yaml, then MUSTER_* variables, then flags. Unknown keys
+// and values that cannot be are errors that name the key.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// Server is the configuration of `muster serve`. Every field has a default; the
+// tag doc is its help text, in the file, in --help and in the documentation.
+type Server struct {
+	DataDir       string        `yaml:"data_dir" doc:"Directory of everything that the server keeps; made with mode 0700"`
+	AgentListen   string        `yaml:"agent_listen" doc:"Address for agents, host:port; TLS always"`
+	AdminListen   string        `yaml:"admin_listen" doc:"Address for people, host:port; plain HTTP on loopback only, elsewhere TLS is needed"`
+	AgentHostname []string      `yaml:"agent_hostname" doc:"Names or addresses under which agents reach the server, for its own certificate"`
+	AgentCert     string        `yaml:"agent_cert" doc:"Certificate chain for agents, PEM; made by the server's own CA if empty"`
+	AgentKey      string        `yaml:"agent_key" doc:"Key of agent_cert, PEM"`
+	AdminCert     string        `yaml:"admin_cert" doc:"Certificate chain for people, PEM; switches TLS on"`
+	AdminKey      string        `yaml:"admin_key" doc:"Key of admin_cert, PEM"`
+	Retention     time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
+	StreamMax     int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
+	DrainTimeout  time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
+	LogLevel      string        `yaml:"log_level" doc:"debug, info, warn or error"`
+	LogFormat     string        `yaml:"log_format" doc:"text or json"`
+}
+
+// Default returns the defaults.
+func Default() Server {
+	return Server{
+		DataDir:      "data",
+		AgentListen:  ":8443",
+		AdminListen:  "127.0.0.1:8080",
+		Retention:    90 * 24 * time.Hour,
+		StreamMax:    8 << 30,
+		DrainTimeout: 20 * time.Second,
+		LogLevel:     "info",
+		LogFormat:    "text",
+	}
+}
+
+// Key is one setting.
+type Key struct {
+	Name    string // in the file
+	Flag    string // on the command line, without dashes
+	Env     string
+	Doc     string
+	Default string
+}
+
+// Keys returns all settings in the order of the struct.
+func Keys() []Key {
+	defaults := Default()
+	v := reflect.ValueOf(defaults)
+	var keys []Key
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		name := f.Tag.Get("yaml")
+		keys = append(keys, Key{
+			Name: name, Flag: strings.ReplaceAll(name, "_", "-"), Env: "MUSTER_" + strings.ToUpper(name),
+			Doc: f.Tag.Get("doc"), Default: format(v.Field(i)),
+		})
+	}
+	return keys
+}
+
+// Load returns the configuration: defaults, then the file if path is not
+// empty, then the variables that getenv knows, then flags, a text by Key.Flag.
+func Load(path string, getenv func(string) (string, bool), flags map[string]string) (Server, error) {
+	s := Default()
+	if path != "" {
+		b, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		if err != nil {
+			return s, fmt.Errorf("configuration: %w", err)
+		}
+		if err := s.file(b); err != nil {
+			return s, fmt.Errorf("configuration %s: %w", path, err)
+		}
+	}
+	for _, k := range Keys() {
+		if text, ok := getenv(k.Env); ok {
+			if err := s.set(k.Name, text); err != nil {
+				return s, fmt.Errorf("environment %s: %w", k.Env, err)
+			}
+		}
+		if text, ok := flags[k.Flag]; ok {
+			if err := s.set(k.Name, text); err != nil {
+				return s, fmt.Errorf("flag --%s: %w", k.Flag, err)
+			}
+		}
+	}
+	return s, s.Validate()
+}
+
+// file reads muster.yaml.
+func (s *Server) file(b []byte) error {
+	doc, err := parser.ParseBytes(b, 0)
+	if err != nil {
+		return errors.New(yaml.FormatError(err, false, true))
+	}
+	for _, d := range doc.Docs {
+		if d.Body == nil {
+			continue
+		}
+		mapping, ok := d.Body.(ast.MapNode)
+		if !ok {
+			return errors.New("must be a mapping of keys to values")
+		}
+		for it := mapping.MapRange(); it.Next(); {
+			line := it.Key().GetToken().Position.Line
+			name := it.Key().String()
+			if err := s.setNode(name, it.Value()); err != nil {
+				return fmt.Errorf("line %d: %w", line, err)
+			}
+		}
+	}
+	return nil
+}
+
+// setNode sets a key from YAML; a list may stand for a comma-separated text.
+func (s *Server) setNode(name string, value ast.Node) error {
+	var list []string
+	if seq, ok := value.(*ast.SequenceNode); ok {
+		for _, v := range seq.Values {
+			var text string
+			if err := yaml.NodeToValue(v, &text); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			list = append(list, text)
+		}
+		return s.set(name, strings.Join(list, ","))
+	}
+	var text any
+	if err := yaml.NodeToValue(value, &text); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if text == nil {
+		text = ""
+	}
+	return s.set(name, fmt.Sprint(text))
+}
+
+// set sets one key from text.
+func (s *Server) set(name, text string) error {
+	v := reflect.ValueOf(s).Elem()
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("yaml") != name {
+			continue
+		}
+		if err := parse(v.Field(i), text); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown key %q; did you mean %q", name, nearest(name))
+}
+
+func parse(v reflect.Value, text string) error {
+	switch p := v.Addr().Interface().(type) {
+	case *string:
+		*p = text
+	case *[]string:
+		*p = nil
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				*p = append(*p, part)
+			}
+		}
+	case *time.Duration:
+		d, err := ParseDuration(text)
+		if err != nil {
+			return err
+		}
+		*p = d
+	case *int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return fmt.Errorf("%q is no whole number", text)
+		}
+		*p = n
+	default:
+		return fmt.Errorf("a %s cannot be set", v.Type())
+	}
+	return nil
+}
+
+func format(v reflect.Value) string {
+	if list, ok := v.Interface().([]string); ok {
+		return strings.Join(list, ",")
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// ParseDuration is time.ParseDuration that also knows days, as in 90d.
+func ParseDuration(text string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		n, err := strconv.ParseInt(days, 10, 32)
+		if err == nil {
+			return time.Duration(n) * 24 * time.Hour, nil
+		}
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no duration; write 90d, 12h, 30m or 10s", text)
+	}
+	return d, nil
+}
+
+// Validate checks what a single key cannot show.
+func (s *Server) Validate() error {
+	var problems []error
+	bad := func(key, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if s.DataDir == "" {
+		bad("data_dir", "must not be empty")
+	}
+	for key, addr := range map[string]string{"agent_listen": s.AgentListen, "admin_listen": s.AdminListen} {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad(key, "%q is not host:port", addr)
+		}
+	}
+	if (s.AgentCert == "") != (s.AgentKey == "") {
+		bad("agent_cert", "and agent_key belong together")
+	}
+	if (s.AdminCert == "") != (s.AdminKey == "") {
+		bad("admin_cert", "and admin_key belong together")
+	}
+	if s.AdminCert == "" && !loopback(s.AdminListen) {
+		bad("admin_listen", "%q is not loopback; set admin_cert and admin_key, or put a proxy with TLS in front of 127.0.0.1", s.AdminListen)
+	}
+	if s.Retention < 0 {
+		bad("retention", "must not be negative")
+	}
+	if s.StreamMax < 64<<20 {
+		bad("stream_max_bytes", "must be at least %d", 64<<20)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel) {
+		bad("log_level", "%q is none of debug, info, warn, error", s.LogLevel)
+	}
+	if !slices.Contains([]string{"text", "json"}, s.LogFormat) {
+		bad("log_format", "%q is none of text, json", s.LogFormat)
+	}
+	return errors.Join(problems...)
+}
+
+// Path returns the path of a file in the data directory.
+func (s *Server) Path(name string) string { return filepath.Join(s.DataDir, name) }
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return true // told elsewhere
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// nearest returns the key that looks most like name.
+func nearest(name string) string {
+	keys := Keys()
+	return slices.MinFunc(keys, func(a, b Key) int { return cmp.Compare(distance(name, a.Name), distance(name, b.Name)) }).Name
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(row[j]+1, row[j+1]+1, substitute)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,73 @@
+// Package event is about one record that a node logged: how it is read from
+// what agents send, how it travels in the stream, and how people ask for it.
+// It knows nothing of HTTP, files or the engines that keep events.
+package event
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// The actions of an event, as osquery names them; Status is ours, for lines of
+// the agent's own log.
+const (
+	Added    = "added"
+	Removed  = "removed"
+	Snapshot = "snapshot"
+	Status   = "status"
+)
+
+// StatusQuery is the query name under which status lines are found. osquery
+// cannot have a query of that name, since a colon breaks its denylist.
+const StatusQuery = "osquery:status"
+
+// Event is one row that a node logged, or one line of its own log.
+type Event struct {
+	// Time is when it happened by the node's clock, or when it was received if
+	// that clock cannot be right (see believable).
+	Time  time.Time
+	Query string // scheduled name, as pack_<pack>_<query>; StatusQuery for status lines
+	// Action is Added, Removed, Snapshot or Status.
+	Action  string
+	Epoch   int64
+	Counter int64
+	// Columns is the row: a JSON object whose values are all strings. A
+	// snapshot without rows is one event with the object {}. A status line has
+	// severity, filename, line, message and version.
+	Columns json.RawMessage
+	// Decorations is a JSON object of strings, or nil.
+	Decorations json.RawMessage
+	// Line identifies the log line by its content: the rows of one snapshot
+	// or batch line share it. A line that an agent sends again has it again.
+	Line uint64
+	// Continues says that this is a further row of the line of the event
+	// before. Two equal lines are two lines.
+	Continues bool
+}
+
+// Batch is what one log request held, stamped. It is the unit in the stream.
+type Batch struct {
+	NodeID         string
+	HostIdentifier string
+	Received       time.Time
+	Tags           []string // of the node at that time
+	LogType        string   // osquery.LogTypeResult or LogTypeStatus
+	// Joins says that the agent will send these lines again together with those
+	// of its batch before, if it sends any again: they were one request, or the
+	// request repeated lines that were stored before. See Seen.
+	Joins  bool
+	Events         []Event
+}
+
+// Record is an event as it is kept, with the stamps of its batch.
+type Record struct {
+	Event
+	NodeID         string
+	HostIdentifier string
+	Received       time.Time
+	// Seq and Index say where it stood in the stream: the message's sequence
+	// and the event's number within the message. Together they are unique, never
+	// change, and order events by arrival.
+	Seq   uint64
+	Index uint32
+}

@@ -1,0 +1,158 @@
+// Package httpx is what both listeners share: handlers that return errors,
+// bodies with limits, and one record in the log per request.
+package httpx
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/netip"
+	"sync"
+
+	"github.com/klauspost/compress/gzip"
+
+	"github.com/musterhq/muster/internal/errs"
+)
+
+// Status returns the HTTP status of an error's kind.
+func Status(err error) int {
+	switch errs.KindOf(err) {
+	case errs.Invalid:
+		return http.StatusBadRequest
+	case errs.Unauthenticated:
+		return http.StatusUnauthorized
+	case errs.Forbidden:
+		return http.StatusForbidden
+	case errs.NotFound:
+		return http.StatusNotFound
+	case errs.Conflict:
+		return http.StatusConflict
+	case errs.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case errs.Busy:
+		return http.StatusServiceUnavailable
+	case errs.Internal:
+	}
+	return http.StatusInternalServerError
+}
+
+// Message returns what a client may read of an error: of an internal one, only
+// that it is.
+func Message(err error) string {
+	var e *errs.Error
+	if !errors.As(err, &e) || e.Kind == errs.Internal {
+		return "the server failed; its log says why"
+	}
+	if e.Field != "" {
+		return e.Field + " " + e.Message
+	}
+	return e.Message
+}
+
+// Remote returns the address of the connection's other end.
+func Remote(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// Limits of one request's body.
+type Limits struct {
+	Wire     int64 // bytes as they come
+	Inflated int64 // bytes after gzip
+}
+
+// Bodies reads request bodies into buffers that are used again. Safe for
+// concurrent use.
+type Bodies struct {
+	buffers sync.Pool
+	zips    sync.Pool
+}
+
+// maxKept bounds a buffer that waits for its next use.
+const maxKept = 1 << 20
+
+// Read reads the whole body, inflating gzip, and hands it to use. The body is
+// valid only during the call. Memory grows with what arrives, not with what
+// the head announces, and never beyond the limits.
+func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) error {
+	if r.ContentLength > l.Wire {
+		return tooLarge(l.Wire)
+	}
+	buf, _ := b.buffers.Get().(*bytes.Buffer)
+	if buf == nil {
+		buf = new(bytes.Buffer)
+	}
+	defer func() {
+		if buf.Cap() <= maxKept {
+			buf.Reset()
+			b.buffers.Put(buf)
+		}
+	}()
+	src := io.Reader(&limited{r.Body, l.Wire})
+	switch encoding := r.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+	case "gzip":
+		z, err := b.inflate(src)
+		if err != nil {
+			return err
+		}
+		defer b.zips.Put(z)
+		src = &limited{z, l.Inflated}
+	default:
+		return errs.New(errs.Invalid, "Content-Encoding %q is not understood; use gzip or none", encoding)
+	}
+	if _, err := buf.ReadFrom(src); err != nil {
+		var known *errs.Error
+		if errors.As(err, &known) {
+			return known
+		}
+		if errors.Is(err, context.Canceled) {
+			return err
+		}
+		return errs.Wrap(errs.Invalid, err, "the body could not be read to its end")
+	}
+	return use(buf.Bytes())
+}
+
+func (b *Bodies) inflate(src io.Reader) (*gzip.Reader, error) {
+	z, _ := b.zips.Get().(*gzip.Reader)
+	var err error
+	if z == nil {
+		z, err = gzip.NewReader(src)
+	} else {
+		err = z.Reset(src)
+	}
+	if err != nil {
+		return nil, errs.Wrap(errs.Invalid, err, "the body is not gzip, as Content-Encoding says")
+	}
+	return z, nil
+}
+
+// limited fails, rather than ends, beyond the limit.
+type limited struct {
+	r    io.Reader
+	left int64
+}
+
+func (l *limited) Read(p []byte) (int, error) {
+	if int64(len(p)) > l.left+1 {
+		p = p[:l.left+1]
+	}
+	n, err := l.r.Read(p)
+	if l.left -= int64(n); l.left < 0 {
+		return 0, tooLarge(0)
+	}
+	return n, err
+}
+
+func tooLarge(limit int64) error {
+	if limit == 0 {
+		return errs.New(errs.TooLarge, "the body is over the limit")
+	}
+	return errs.New(errs.TooLarge, "the body is over the limit of %d bytes", limit)
+}

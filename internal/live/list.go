@@ -1,0 +1,11 @@
+package live
+
+// AnswerFilter says which nodes of a live query a list shows. Zero fields do
+// not restrict.
+type AnswerFilter struct {
+	State        State
+	AnsweredOnly bool
+	AfterSeq     int64 // only answers that arrived after this one; implies AnsweredOnly
+	Cursor       string
+	Limit        int
+}

@@ -1,0 +1,143 @@
+// Package live is about questions to nodes that are answered within one poll:
+// which node still has to be asked, what it answered, and when a question
+// ends. Delivery is decided in memory, so that a poll with nothing pending
+// costs one look into a map; everything that must survive is in the store.
+package live
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/osquery"
+)
+
+// State is where one node of a live query stands. Each node is in exactly one.
+type State string
+
+// The states of a node.
+const (
+	Waiting    State = "waiting"    // has not polled yet
+	Sent       State = "sent"       // took the query, has not answered
+	Answered   State = "answered"   // with rows
+	Empty      State = "empty"      // with no rows
+	Failed     State = "failed"     // with an error
+	Denylisted State = "denylisted" // refused: the text killed its worker before
+	OverLimit  State = "over_limit" // with more than is kept; the rows are cut
+	Expired    State = "expired"    // did not answer in time
+	Halted     State = "stopped"    // had not answered when somebody stopped it
+)
+
+// open reports whether the node may still answer in time.
+func (s State) open() bool { return s == Waiting || s == Sent }
+
+// Phase is where a live query as a whole stands.
+type Phase string
+
+// The phases of a live query.
+const (
+	Running   Phase = "running"
+	Done      Phase = "done"    // every node answered
+	TimedOut  Phase = "expired" // some did not in time
+	StoppedBy Phase = "stopped" // somebody stopped it
+)
+
+// Query is one live query.
+type Query struct {
+	ID        string
+	SQL       string
+	Selector  node.Selector
+	Phase     Phase
+	CreatedBy string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	EndedAt   time.Time     // zero while it runs
+	Counts    map[State]int // nodes by state; states of none may be absent
+	Rows      int           // received so far
+}
+
+// Nodes returns how many nodes the query was for.
+func (q Query) Nodes() int {
+	n := 0
+	for _, c := range q.Counts {
+		n += c
+	}
+	return n
+}
+
+// Target is one node of a live query.
+type Target struct {
+	NodeID         string
+	HostIdentifier string // at the time of asking
+	Hostname       string // likewise
+	State          State
+	Attempts       int // how often it took the query
+	SentAt         time.Time
+	AnsweredAt     time.Time
+	// Seq orders answers by arrival, across all live queries; 0 without one.
+	Seq     int64
+	Message string // the error of a failed node
+	Stats   osquery.QueryStats
+	Rows    []osquery.Row // only where asked for
+}
+
+// Answer is one node's answer to one live query, as it travels in the stream
+// and is kept.
+type Answer struct {
+	LiveID     string             `json:"live_id"`
+	NodeID     string             `json:"node_id"`
+	State      State              `json:"state"`
+	Message    string             `json:"message,omitempty"`
+	Stats      osquery.QueryStats `json:"stats"`
+	ReceivedAt time.Time          `json:"received_at"`
+	Rows       []json.RawMessage  `json:"rows,omitempty"` // objects of strings, columns in order
+}
+
+// Limits of one node's answer, so that one query cannot fill the store. What
+// is over is cut, and the node is marked.
+const (
+	MaxRows  = 10_000
+	MaxBytes = 8 << 20
+)
+
+// Receive judges what a node answered.
+func Receive(nodeID string, a osquery.QueryAnswer, now time.Time) (Answer, error) {
+	out := Answer{LiveID: a.ID, NodeID: nodeID, Message: a.Message, Stats: a.Stats, ReceivedAt: now}
+	switch {
+	case a.Denylisted():
+		out.State = Denylisted
+	case a.Status != 0:
+		out.State = Failed
+	case len(a.Rows) == 0:
+		out.State = Empty
+	default:
+		out.State = Answered
+	}
+	size := 0
+	for i, r := range a.Rows {
+		row, err := r.MarshalJSON()
+		if err != nil {
+			return Answer{}, err
+		}
+		if size += len(row); i == MaxRows || size > MaxBytes {
+			out.State = OverLimit
+			break
+		}
+		out.Rows = append(out.Rows, row)
+	}
+	return out, nil
+}
+
+// Size returns about how many bytes the answer takes.
+func (a Answer) Size() int {
+	n := len(a.Message)
+	for _, r := range a.Rows {
+		n += len(r)
+	}
+	return n
+}
+
+// States returns all states, in the order in which people want to see them.
+func States() []State {
+	return []State{Answered, Empty, OverLimit, Failed, Denylisted, Waiting, Sent, Expired, Halted}
+}

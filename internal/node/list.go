@@ -1,0 +1,38 @@
+package node
+
+import "time"
+
+// Filter says which nodes a list shows, in which order, and where it goes on.
+// Zero fields do not restrict.
+type Filter struct {
+	Search   string // in hostname, host identifier, address or id, whatever the case
+	Tag      string
+	Platform string
+	Version  string // of osquery
+	Status   string // online or offline
+	Sort     string // hostname if empty; see the store for the others
+	Desc     bool
+	Limit    int
+	Cursor   string // Page.Next of the page before
+	Now      time.Time
+}
+
+// Page is one page of a list.
+type Page struct {
+	Nodes []Node // without Details
+	Total int    // on all pages
+	Next  string // "" on the last page
+}
+
+// Facets counts nodes by what a list can be filtered by.
+type Facets struct {
+	Total, Online             int
+	New24h                    int // enrolled for the first time within a day
+	Platforms, Tags, Versions []Count
+}
+
+// Count is how many nodes have a value.
+type Count struct {
+	Value string
+	Count int
+}

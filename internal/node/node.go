@@ -1,0 +1,138 @@
+// Package node is about enrolled agents: how they enrol, how a request is
+// known to be theirs, what they are, and which of them a selector means. It
+// decides; the store keeps.
+package node
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterhq/muster/internal/errs"
+)
+
+// OfflineAfter is how long a node may be silent and still count as online:
+// several of the default config's polls, and as long as an agent's longest
+// retry of a failed poll.
+const OfflineAfter = 90 * time.Second
+
+// Node is one enrolled agent.
+type Node struct {
+	ID             string
+	HostIdentifier string
+	Hostname       string
+	Platform       string // linux, darwin, windows, or "" if it never said
+	OS             string // name and version, for people
+	OsqueryVersion string
+	Address        string   // of its last request
+	Tags           []string // sorted
+	Secret         string   // name of the enroll secret that it used last
+	Enrolments     int      // how often it enrolled
+	EnrolledAt     time.Time
+	LastSeen       time.Time
+	// Details is what it said at enrolment: the first row of os_version,
+	// osquery_info, platform_info and system_info, by table. Lists leave it out.
+	Details map[string]map[string]string
+	// Version grows with every change but presence; of two states of a node
+	// the one with the higher version is the newer.
+	Version int64
+}
+
+// Online reports whether the node was heard from lately.
+func (n Node) Online(now time.Time) bool { return now.Sub(n.LastSeen) <= OfflineAfter }
+
+// describe fills the fields that lists show from the details.
+func (n *Node) describe(platformType string) {
+	os, system := n.Details["os_version"], n.Details["system_info"]
+	n.Hostname = cmp.Or(system["hostname"], system["computer_name"], n.HostIdentifier)
+	n.OsqueryVersion = n.Details["osquery_info"]["version"]
+	n.OS = strings.TrimSpace(os["name"] + " " + os["version"])
+	n.Platform = cmp.Or(family(n.Details["osquery_info"]["build_platform"]), family(os["platform"]), familyOfMask(platformType))
+}
+
+// family returns osquery's name of the platform that a table's SQL must fit.
+func family(platform string) string {
+	switch platform {
+	case "darwin", "windows", "linux":
+		return platform
+	case "":
+		return ""
+	}
+	return "linux" // os_version.platform holds the distribution there
+}
+
+// familyOfMask reads platform_type, for agents that send no details. The bits
+// are those of osquery/utils/info/platform_type.h.
+func familyOfMask(mask string) string {
+	switch mask {
+	case "9":
+		return "linux"
+	case "21":
+		return "darwin"
+	case "2":
+		return "windows"
+	}
+	return ""
+}
+
+// MaxTags bounds the tags of one node.
+const MaxTags = 64
+
+var tagPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._:/-]{0,62}$`)
+
+// CleanTags sorts tags and removes doubles; a tag that is no tag is an error
+// about the given field.
+func CleanTags(field string, tags []string) ([]string, error) {
+	for _, t := range tags {
+		if !tagPattern.MatchString(t) {
+			return nil, errs.Field(field, "%q is no tag; use up to 63 lower-case letters, digits and . _ : / -", t)
+		}
+	}
+	tags = slices.Compact(slices.Sorted(slices.Values(tags)))
+	if len(tags) > MaxTags {
+		return nil, errs.Field(field, "has more than %d tags", MaxTags)
+	}
+	if tags == nil {
+		tags = []string{}
+	}
+	return tags, nil
+}
+
+// Selector says which nodes. The zero value means none.
+type Selector struct {
+	All   bool     `json:"all,omitempty"`
+	Nodes []string `json:"nodes,omitempty"` // ids, host identifiers or hostnames
+	Tags  []string `json:"tags,omitempty"`  // nodes with any of these
+}
+
+// IsZero reports whether the selector means no nodes.
+func (s Selector) IsZero() bool { return !s.All && len(s.Nodes) == 0 && len(s.Tags) == 0 }
+
+// Secret is what a new node shows to enrol. Only a keyed hash of its value is
+// kept.
+type Secret struct {
+	Name      string
+	Tags      []string
+	MaxUses   int // 0 is no limit
+	Uses      int
+	CreatedAt time.Time
+	CreatedBy string
+	ExpiresAt time.Time // zero is never
+	RevokedAt time.Time // zero is not
+	LastUsed  time.Time
+}
+
+// Usable says why a secret may not be used now, or nothing.
+func (s Secret) Usable(now time.Time) error {
+	switch {
+	case !s.RevokedAt.IsZero():
+		return errs.New(errs.Forbidden, "this enroll secret was revoked")
+	case !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt):
+		return errs.New(errs.Forbidden, "this enroll secret has expired")
+	case s.MaxUses > 0 && s.Uses >= s.MaxUses:
+		return errs.New(errs.Forbidden, "this enroll secret was used as often as it may be")
+	}
+	return nil
+}

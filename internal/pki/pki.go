@@ -1,0 +1,200 @@
+// Package pki makes the server's private CA and its certificate, keeps them in
+// files, and serves a certificate that can change while connections live.
+package pki
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Lifetimes. Agents pin the CA, so it outlives every machine; the server's own
+// certificate is made anew by itself.
+const (
+	caLife   = 20 * 365 * 24 * time.Hour
+	leafLife = 365 * 24 * time.Hour
+	renewal  = 30 * 24 * time.Hour // before its end a certificate is made anew
+	backdate = time.Hour           // for agents whose clock is behind
+)
+
+// Files of an Authority, in its directory.
+const (
+	caCert   = "ca.pem"
+	caKey    = "ca-key.pem"
+	leafCert = "agent-cert.pem"
+	leafKey  = "agent-key.pem"
+)
+
+// Authority is the server's private CA.
+type Authority struct {
+	dir  string
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+// OpenAuthority reads the CA in dir, or makes one: ca.pem for agents to pin,
+// and its key, which only the server's user can read.
+func OpenAuthority(dir string, now time.Time) (*Authority, error) {
+	a := &Authority{dir: dir}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, caCert), filepath.Join(dir, caKey))
+	if errors.Is(err, fs.ErrNotExist) {
+		return a, a.make(now)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the server's CA (%s and %s in %s): %w", caCert, caKey, dir, err)
+	}
+	signer, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("the server's CA: a key of type %T cannot sign", pair.PrivateKey)
+	}
+	a.cert, a.key = pair.Leaf, signer
+	return a, nil
+}
+
+func (a *Authority) make(now time.Time) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Muster CA", Organization: []string{"Muster"}},
+		NotBefore: now.Add(-backdate), NotAfter: now.Add(caLife),
+		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
+		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		return err
+	}
+	a.key = key
+	// The key first: a CA without its key would be pinned and never usable.
+	if err := writeKey(filepath.Join(a.dir, caKey), key); err != nil {
+		return err
+	}
+	return writeCert(filepath.Join(a.dir, caCert), 0o644, der)
+}
+
+// CertPath returns the file of the CA certificate.
+func (a *Authority) CertPath() string { return filepath.Join(a.dir, caCert) }
+
+// Pool returns the CA as a pool.
+func (a *Authority) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+// ServerCert returns the files of a server certificate for the given names and
+// addresses. It keeps the one that is there while it fits and lasts, else makes
+// another.
+func (a *Authority) ServerCert(names []string, now time.Time) (certFile, keyFile string, err error) {
+	certFile, keyFile = filepath.Join(a.dir, leafCert), filepath.Join(a.dir, leafKey)
+	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && a.fits(pair.Leaf, names, now) {
+		return certFile, keyFile, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial(), Subject: pkix.Name{CommonName: names[0], Organization: []string{"Muster"}},
+		NotBefore: now.Add(-backdate), NotAfter: now.Add(leafLife),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, n)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	if err != nil {
+		return "", "", err
+	}
+	if err := writeKey(keyFile, key); err != nil {
+		return "", "", err
+	}
+	return certFile, keyFile, writeCert(certFile, 0o644, der)
+}
+
+func (a *Authority) fits(leaf *x509.Certificate, names []string, now time.Time) bool {
+	if leaf.CheckSignatureFrom(a.cert) != nil || now.Add(renewal).After(leaf.NotAfter) {
+		return false
+	}
+	return !slices.ContainsFunc(names, func(n string) bool { return leaf.VerifyHostname(n) != nil })
+}
+
+// serial returns a random serial number of 127 bits.
+func serial() *big.Int {
+	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return big.NewInt(time.Now().UnixNano()) // crypto/rand never fails
+	}
+	return n
+}
+
+func writeKey(path string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return WriteFile(path, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+func writeCert(path string, mode fs.FileMode, der []byte) error {
+	return WriteFile(path, mode, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
+// WriteFile writes a file as a whole or not at all, and durably: a new file
+// beside it is synced and renamed, then the directory is synced.
+func WriteFile(path string, mode fs.FileMode, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close() //nolint:errcheck // only read
+	return dir.Sync()
+}

@@ -1,0 +1,112 @@
+package search
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"path"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func FuzzColumnName(f *testing.F) {
+	for _, s := range []string{"", "path", "_time", "_x_", "a.b", "Ü", "9", "a\x00", strings.Repeat("_", 70), "_x__5f"} {
+		f.Add(s)
+	}
+	fixedNames := newLayout(nil).names
+	f.Fuzz(func(t *testing.T, name string) {
+		escaped, ok := columnName(name)
+		if !ok {
+			if len(name) <= maxColumnName/3-1 {
+				t.Fatalf("%q is refused", name)
+			}
+			return
+		}
+		back, ok := originalName(escaped)
+		if !ok || back != name {
+			t.Fatalf("%q → %q → %q", name, escaped, back)
+		}
+		for _, fixed := range fixedNames {
+			if escaped == fixed {
+				t.Fatalf("%q takes the name %s", name, fixed)
+			}
+		}
+		for _, c := range []byte(escaped) {
+			if !alphanumeric(c) && c != '_' {
+				t.Fatalf("%q → %q", name, escaped)
+			}
+		}
+		if other, ok := originalName(name); ok {
+			if again, ok := columnName(other); ok && again != name && strings.HasPrefix(name, escapedPrefix) && len(name) < 20 {
+				t.Logf("%q reads as %q, whose name is %q", name, other, again)
+			}
+		}
+	})
+}
+
+func FuzzFileName(f *testing.F) {
+	f.Add("q", uint64(1), uint64(2))
+	f.Add("../../x", uint64(1), uint64(2))
+	f.Add(strings.Repeat("\xff", 400), uint64(0), ^uint64(0))
+	f.Fuzz(func(t *testing.T, query string, first, last uint64) {
+		name := fileName("2026-11-20", query, first, last, last)
+		if path.Clean(name) != name || path.Dir(name) != "2026-11-20" || len(path.Base(name)) > 200 || !utf8.ValidString(name) {
+			t.Fatalf("%q → %q", query, name)
+		}
+	})
+}
+
+func FuzzManifest(f *testing.F) {
+	m := manifest{Position: 7, Next: 3, Segments: []meta{{File: "2026-11-20/q.parquet", Day: "2026-11-20", Query: "q\xff", Rows: 3}}, Lost: []loss{{Reason: "x"}}}
+	good, err := m.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"version":1,"sha256":"","manifest":{}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := decodeManifest(b)
+		if err != nil {
+			return
+		}
+		again, err := m.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := decodeManifest(again)
+		if err != nil || back.Position != m.Position || len(back.Segments) != len(m.Segments) {
+			t.Fatalf("%+v → %+v, %v", m, back, err)
+		}
+	})
+}
+
+// FuzzObject compares with encoding/json: what that reads as an object of
+// strings is read alike, and written so that it reads alike again.
+func FuzzObject(f *testing.F) {
+	for _, s := range []string{`{}`, ` {"a" : "b"} `, `{"a":"\u0000\\\"","a":"\ud800"}`, "{\"\xff\":\"\x80\"}", `{"a":1}`, `{"a":"b",}`, `{"a":"\`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var o object
+		pairs, ok := o.read(b)
+		if bytes.Contains(b, []byte("null")) {
+			return // encoding/json reads null as ""
+		}
+		var want map[string]string
+		err := json.Unmarshal(b, &want)
+		if !ok {
+			if err == nil && want != nil {
+				t.Fatalf("%q is not read", b)
+			}
+			return
+		}
+		if err != nil {
+			return // more lenient about control characters
+		}
+		var got map[string]string
+		if err := json.Unmarshal(appendObject(nil, pairs), &got); err != nil || !maps.Equal(got, want) {
+			t.Fatalf("%q → %q, want %q: %v", b, got, want, err)
+		}
+	})
+}

@@ -1,0 +1,212 @@
+package search
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// An event's columns are a flat JSON object of strings, and millions of them
+// pass by, so that they are read and written here instead of by encoding/json,
+// with the same outcome: of a name given twice the last value counts, and what
+// is not valid UTF-8 becomes U+FFFD.
+
+// pair is one column of a row.
+type pair struct {
+	name, value []byte
+}
+
+// object reads flat JSON objects of strings. What it returns is valid until
+// the scratch is reset.
+type object struct {
+	scratch []byte // unescaped texts
+	pairs   []pair
+}
+
+// reset forgets all texts handed out.
+func (o *object) reset() { o.scratch = o.scratch[:0] }
+
+// read returns the pairs of the object in text, or false when that is anything
+// but an object of strings. The texts alias text or the scratch; the slice is
+// valid until the next read.
+func (o *object) read(text []byte) ([]pair, bool) {
+	o.pairs = o.pairs[:0]
+	i := skipSpace(text, 0)
+	if i >= len(text) || text[i] != '{' {
+		return nil, false
+	}
+	if i = skipSpace(text, i+1); i < len(text) && text[i] == '}' {
+		return o.pairs, skipSpace(text, i+1) == len(text)
+	}
+	for {
+		var p pair
+		var ok bool
+		if p.name, i, ok = o.text(text, i); !ok {
+			return nil, false
+		}
+		if i = skipSpace(text, i); i >= len(text) || text[i] != ':' {
+			return nil, false
+		}
+		if p.value, i, ok = o.text(text, skipSpace(text, i+1)); !ok {
+			return nil, false
+		}
+		o.pairs = append(o.pairs, p)
+		if i = skipSpace(text, i); i >= len(text) {
+			return nil, false
+		}
+		switch text[i] {
+		case ',':
+			i = skipSpace(text, i+1)
+		case '}':
+			return o.pairs, skipSpace(text, i+1) == len(text)
+		default:
+			return nil, false
+		}
+	}
+}
+
+func skipSpace(text []byte, i int) int {
+	for i < len(text) && (text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// text reads the string that starts at i and returns where it ends.
+func (o *object) text(text []byte, i int) ([]byte, int, bool) {
+	if i >= len(text) || text[i] != '"' {
+		return nil, 0, false
+	}
+	i++
+	n := bytes.IndexByte(text[i:], '"')
+	if n < 0 {
+		return nil, 0, false
+	}
+	s := text[i : i+n]
+	if bytes.IndexByte(s, '\\') < 0 {
+		if !utf8.Valid(s) {
+			s = []byte(validText(string(s)))
+		}
+		return s, i + n + 1, true
+	}
+	// An escaped quote may be inside: find the real end.
+	end := i
+	for ; end < len(text) && text[end] != '"'; end++ {
+		if text[end] == '\\' {
+			end++
+		}
+	}
+	if end >= len(text) {
+		return nil, 0, false
+	}
+	from := len(o.scratch)
+	if !o.unescape(text[i:end]) {
+		var decoded string
+		if err := json.Unmarshal(text[i-1:end+1], &decoded); err != nil {
+			return nil, 0, false
+		}
+		o.scratch = append(o.scratch[:from], decoded...)
+	}
+	return o.scratch[from:len(o.scratch):len(o.scratch)], end + 1, true
+}
+
+// unescape appends s to the scratch if it has nothing but the short escapes
+// and ASCII, as Windows paths have, and leaves the rest to its caller.
+func (o *object) unescape(s []byte) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= utf8.RuneSelf || c < ' ' {
+			return false
+		}
+		if c == '\\' {
+			i++
+			switch s[i] {
+			case '"', '\\', '/':
+				c = s[i]
+			case 'n':
+				c = '\n'
+			case 'r':
+				c = '\r'
+			case 't':
+				c = '\t'
+			default:
+				return false
+			}
+		}
+		o.scratch = append(o.scratch, c)
+	}
+	return true
+}
+
+// lookup returns the value of a column, and whether there is one.
+func lookup(pairs []pair, name string) (value []byte, found bool) {
+	for i := len(pairs) - 1; i >= 0; i-- {
+		if string(pairs[i].name) == name {
+			return pairs[i].value, true
+		}
+	}
+	return nil, false
+}
+
+// appendObject appends the object of the pairs, sorted by name and each name
+// once. It reorders pairs.
+func appendObject(dst []byte, pairs []pair) []byte {
+	slices.SortStableFunc(pairs, func(a, b pair) int { return bytes.Compare(a.name, b.name) })
+	dst = append(dst, '{')
+	first := true
+	for i, p := range pairs {
+		if i+1 < len(pairs) && bytes.Equal(p.name, pairs[i+1].name) {
+			continue // the last one counts
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = appendString(dst, p.name)
+		dst = append(dst, ':')
+		dst = appendString(dst, p.value)
+	}
+	return append(dst, '}')
+}
+
+func appendString(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	from := 0
+	for i, c := range s {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		from = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, '\\', 'n')
+		case '\r':
+			dst = append(dst, '\\', 'r')
+		case '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	dst = append(dst, s[from:]...)
+	return append(dst, '"')
+}
+
+// validText returns s with every byte that is not UTF-8 replaced by U+FFFD, as
+// encoding/json does, since other readers of Parquet refuse a file for it.
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}
+
+// peek returns b as a string, which is valid as long as b is not changed.
+func peek(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // saves a copy of each distinct value of a column searched
+}

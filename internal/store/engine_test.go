@@ -1,0 +1,224 @@
+package store_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/store"
+	"github.com/musterhq/muster/internal/store/storetest"
+)
+
+// TestEngine is about the engines under the store, on both.
+func TestEngine(t *testing.T) {
+	for _, e := range engines() {
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			location := e.fresh(t)
+			s := storetest.Open(t, location)
+			t.Run("placeholders", func(t *testing.T) { // some drivers bind by order of appearance
+				if got := store.QueryText(t, s, `SELECT CAST($2 AS TEXT) || '-' || CAST($1 AS TEXT) || '-' || CAST($2 AS TEXT)`, "a", "b"); got != "b-a-b" {
+					t.Errorf("got %s", got)
+				}
+			})
+			t.Run("order", func(t *testing.T) { testOrder(t, s) })
+			t.Run("canceled", func(t *testing.T) { testCanceled(t, s) })
+			t.Run("retry", func(t *testing.T) { testRetry(t, s) })
+			t.Run("reopen", func(t *testing.T) {
+				secret(t, s, "kept", 0)
+				other := storetest.Open(t, location)
+				if list := must(other.Secrets(t.Context()))(t); len(list) != 1 {
+					t.Errorf("got %v", list)
+				}
+			})
+			t.Run("newer", func(t *testing.T) {
+				store.Exec(t, s, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, `+map[string]string{"sqlite": "1", "postgres": "true"}[e.name]+`)`)
+				_, err := store.Open(t.Context(), store.Options{URL: location, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+				if err == nil || !strings.Contains(err.Error(), "newer Muster") {
+					t.Errorf("got %v", err)
+				}
+			})
+		})
+	}
+}
+
+// testOrder: text is ordered by its bytes, which pages count on.
+func testOrder(t *testing.T, s *store.Store) {
+	for _, name := range []string{"b", "_", "a", "a-b", "ab", "aé", "a.b"} {
+		ok(t, s.CreateSecret(t.Context(), node.Secret{Name: name, CreatedAt: start}, keyHash(name)))
+	}
+	var names []string
+	for _, secret := range must(s.Secrets(t.Context()))(t) {
+		names = append(names, secret.Name)
+	}
+	if diff := cmp.Diff([]string{"_", "a", "a-b", "a.b", "ab", "aé", "b"}, names); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	store.Exec(t, s, `DELETE FROM secret`)
+}
+
+func testCanceled(t *testing.T, s *store.Store) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.AppendAudit(ctx, audit.Entry{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("write: got %v", err)
+	}
+	if _, err := s.Secrets(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("read: got %v", err)
+	}
+	ok(t, s.Ping(t.Context()))
+}
+
+func testRetry(t *testing.T, s *store.Store) {
+	for _, c := range []struct {
+		losses int
+		kind   errs.Kind
+		tries  int
+	}{{0, errs.Internal, 1}, {3, errs.Internal, 4}, {100, errs.Busy, 8}} {
+		tries, err := store.Lose(t, s, c.losses)
+		if tries != c.tries || (err != nil) != (c.losses == 100) || (err != nil && !errs.Is(err, c.kind)) {
+			t.Errorf("lost %d times: %d tries, %v", c.losses, tries, err)
+		}
+	}
+}
+
+// TestMigrate: from nothing, on both, twice at once where servers may do so.
+func TestMigrate(t *testing.T) {
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		location := postgres(t).Empty(t)
+		for _, err := range together(3, func(int) error {
+			s, err := store.Open(t.Context(), store.Options{URL: location, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+			if err != nil {
+				return err
+			}
+			return s.Close()
+		}) {
+			ok(t, err)
+		}
+		testEnrol(t, storetest.Open(t, location))
+	})
+	t.Run("same tables", func(t *testing.T) {
+		t.Parallel()
+		columns := map[string]string{}
+		for _, e := range []string{"sqlite", "postgres"} {
+			for _, name := range must(filepath.Glob("migrations/" + e + "/*.sql"))(t) {
+				columns[e] += filepath.Base(name) + "\n" + outline(string(must(os.ReadFile(name))(t)))
+			}
+		}
+		if diff := cmp.Diff(columns["sqlite"], columns["postgres"]); diff != "" {
+			t.Errorf("the engines' tables differ (-sqlite +postgres):\n%s", diff)
+		}
+	})
+}
+
+// outline leaves of SQL what both engines must have in common.
+func outline(sql string) string {
+	sql = regexp.MustCompile(`--.*`).ReplaceAllString(sql, "")
+	sql = regexp.MustCompile(` COLLATE "C"| STRICT(, WITHOUT ROWID)?| WITH \(fillfactor = \d+\)| NOT NULL PRIMARY KEY| PRIMARY KEY`).ReplaceAllString(sql, "")
+	sql = strings.NewReplacer("BYTEA", "BLOB", "BIGINT", "INTEGER").Replace(sql)
+	return regexp.MustCompile(`[ \t]+`).ReplaceAllString(sql, " ")
+}
+
+func TestOpen_private(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "a ?%#b.db") // letters that mean something in a URL
+	for range 2 {
+		s, err := store.Open(t.Context(), store.Options{URL: path, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+		ok(t, err)
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if info := must(os.Stat(path + suffix))(t); info.Mode().Perm() != 0o600 {
+				t.Errorf("%s has mode %v", info.Name(), info.Mode())
+			}
+		}
+		ok(t, s.Close())
+		ok(t, os.Chmod(path, 0o644))
+	}
+	_, err := store.Open(t.Context(), store.Options{URL: filepath.Join(path, "no", "dir"), Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	var pathError *fs.PathError
+	if !errors.As(err, &pathError) {
+		t.Errorf("got %v", err)
+	}
+	_, err = store.Open(t.Context(), store.Options{URL: path})
+	if err == nil {
+		t.Error("opened without a log")
+	}
+}
+
+// TestFull: a full disk is Busy, says what to do, and tells clients no SQL.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	store.Exec(t, s, `PRAGMA max_page_count = 1`)
+	var err error
+	for i := 0; err == nil && i < 10_000; i++ {
+		_, err = s.AppendAudit(t.Context(), audit.Entry{Time: start, Detail: strings.Repeat("x", 4096)})
+	}
+	var e *errs.Error
+	if !errors.As(err, &e) || e.Kind != errs.Busy || !strings.Contains(e.Message, "disk is full") {
+		t.Errorf("got %v", err)
+	}
+	if n, err := s.VerifyAudit(t.Context()); err != nil {
+		t.Errorf("verified %d, %v", n, err)
+	}
+}
+
+// TestKill: what a writer was told is kept is there after it was killed.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state.db")
+	var told int64
+	for range 3 {
+		cmd := exec.CommandContext(t.Context(), must(os.Executable())(t))
+		cmd.Env = append(os.Environ(), childEnv+"="+path)
+		out := must(cmd.StdoutPipe())(t)
+		ok(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for n := 0; n < 25 && lines.Scan(); n++ {
+			must(fmt.Sscan(lines.Text(), &told))(t)
+		}
+		ok(t, cmd.Process.Kill())
+		for lines.Scan() {
+			must(fmt.Sscan(lines.Text(), &told))(t)
+		}
+		_ = cmd.Wait() // it was killed
+		s := storetest.Open(t, path)
+		n, err := s.VerifyAudit(t.Context())
+		ok(t, err)
+		if n < told || told == 0 {
+			t.Errorf("%d entries, but %d were told to be kept", n, told)
+		}
+		if got := store.QueryText(t, s, `PRAGMA integrity_check`); got != "ok" {
+			t.Error(got)
+		}
+	}
+}
+
+// child appends entries until it is killed, and tells each that is kept.
+func child(path string) int {
+	ctx := context.Background()
+	s, err := store.Open(ctx, store.Options{URL: path, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	for err == nil {
+		var e audit.Entry
+		if e, err = s.AppendAudit(ctx, audit.Entry{Time: time.Now(), Actor: "child"}); err == nil {
+			_, err = fmt.Println(e.Seq)
+		}
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}

@@ -1,0 +1,324 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/node"
+)
+
+// What a filter's Status may be.
+const (
+	StatusOnline  = "online"
+	StatusOffline = "offline"
+)
+
+// Bounds of a page of any list.
+const (
+	pageLimit    = 50
+	pageMaxLimit = 1000
+)
+
+func limited(limit int) int {
+	if limit <= 0 {
+		return pageLimit
+	}
+	return min(limit, pageMaxLimit)
+}
+
+// sortColumn is something that nodes are ordered by. Each has an index with
+// the id behind it, but for address, which changes too often.
+type sortColumn struct {
+	expr   string
+	number bool
+	from   string // both tables, the one with the index first
+	id     string // as that index has it
+}
+
+func sortColumnOf(name string) (sortColumn, bool) {
+	// Not a plain JOIN: SQLite reads the tables of a CROSS JOIN in the order
+	// written. To PostgreSQL it makes no difference.
+	const (
+		byNode     = `node n CROSS JOIN presence p`
+		byPresence = `presence p CROSS JOIN node n`
+	)
+	switch name {
+	case "hostname":
+		return sortColumn{`lower(n.hostname)`, false, byNode, `n.id`}, true
+	case "platform":
+		return sortColumn{`n.platform`, false, byNode, `n.id`}, true
+	case "os":
+		return sortColumn{`n.os`, false, byNode, `n.id`}, true
+	case "osquery_version":
+		return sortColumn{`n.osquery_version`, false, byNode, `n.id`}, true
+	case "enrolled_at":
+		return sortColumn{`n.enrolled_at`, true, byNode, `n.id`}, true
+	case "status", "last_seen":
+		return sortColumn{`p.last_seen`, true, byPresence, `p.node_id`}, true
+	case "address":
+		return sortColumn{`p.address`, false, byPresence, `p.node_id`}, true
+	}
+	return sortColumn{}, false
+}
+
+// nodeCursor is where a page of nodes ended.
+type nodeCursor struct {
+	Sort   string `json:"s"`
+	Desc   bool   `json:"d"`
+	Text   string `json:"t,omitempty"`
+	Number int64  `json:"n,omitempty"`
+	ID     string `json:"i"`
+}
+
+// where gathers conditions and their parameters.
+type where struct {
+	conditions []string
+	args       []any
+}
+
+// add adds a condition in which each ? stands for the next of args.
+func (w *where) add(condition string, args ...any) {
+	for _, a := range args {
+		w.args = append(w.args, a)
+		condition = strings.Replace(condition, "?", "$"+strconv.Itoa(len(w.args)), 1)
+	}
+	w.conditions = append(w.conditions, condition)
+}
+
+func (w *where) String() string { return strings.Join(w.conditions, " AND ") }
+
+// where turns the filter into conditions on node n and presence p.
+func nodeWhere(f node.Filter) (*where, error) {
+	w := &where{}
+	w.add(`n.gone_at = 0`)
+	if f.Search != "" {
+		// Lower case in Go, not in SQL: both engines know only ASCII there.
+		part := `%` + likeEscaper().Replace(strings.ToLower(text(f.Search))) + `%`
+		w.add(`(n.search LIKE ? ESCAPE '!' OR p.address LIKE ? ESCAPE '!')`, part, part)
+	}
+	if f.Tag != "" {
+		w.add(`EXISTS (SELECT 1 FROM node_tag t WHERE t.tag = ? AND t.node_id = n.id)`, text(f.Tag))
+	}
+	if f.Platform != "" {
+		w.add(`n.platform = ?`, text(f.Platform))
+	}
+	if f.Version != "" {
+		w.add(`n.osquery_version = ?`, text(f.Version))
+	}
+	switch f.Status {
+	case "":
+	case StatusOnline:
+		w.add(`p.last_seen >= ?`, onlineSince(f.Now))
+	case StatusOffline:
+		w.add(`p.last_seen < ?`, onlineSince(f.Now))
+	default:
+		return nil, errs.Field("status", "%q is no status; use online or offline", f.Status)
+	}
+	return w, nil
+}
+
+// likeEscaper makes text stand for itself in a LIKE pattern with ESCAPE '!'.
+func likeEscaper() *strings.Replacer {
+	return strings.NewReplacer(`!`, `!!`, `%`, `!%`, `_`, `!_`)
+}
+
+// onlineSince is the least last_seen of a node that [node.Node.Online] calls
+// online.
+func onlineSince(now time.Time) int64 { return micros(now.Add(-node.OfflineAfter)) }
+
+// Nodes returns one page of the nodes that a filter means. Pages continue
+// after the last node of the one before, so that nodes which come and go
+// meanwhile move no other node across a page's edge.
+func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
+	f.Sort = cmp.Or(f.Sort, "hostname")
+	column, ok := sortColumnOf(f.Sort)
+	if !ok {
+		return node.Page{}, errs.Field("sort", "%q is nothing to sort by; use hostname, platform, os, osquery_version, status, last_seen, enrolled_at or address", f.Sort)
+	}
+	w, err := nodeWhere(f)
+	if err != nil {
+		return node.Page{}, err
+	}
+	total, err := s.countNodes(ctx, f, w)
+	if err != nil {
+		return node.Page{}, fail("count nodes", err)
+	}
+	if f.Cursor != "" {
+		if err := w.after(f, column); err != nil {
+			return node.Page{}, err
+		}
+	}
+	limit := limited(f.Limit)
+	order := ` ASC`
+	if f.Desc {
+		order = ` DESC`
+	}
+	type item struct {
+		node.Node
+		at nodeCursor
+	}
+	items, err := all(ctx, s.read, func(row scanner) (item, error) {
+		at := nodeCursor{Sort: f.Sort, Desc: f.Desc}
+		value := any(&at.Text)
+		if column.number {
+			value = &at.Number
+		}
+		n, err := scanNode(row, value)
+		at.ID = n.ID
+		return item{n, at}, err
+	}, `SELECT `+nodeColumns+`, `+column.expr+` FROM `+column.from+` WHERE p.node_id = n.id AND `+w.String()+`
+		ORDER BY `+column.expr+order+`, `+column.id+order+` LIMIT `+strconv.Itoa(limit+1), w.args...)
+	if err != nil {
+		return node.Page{}, fail("list nodes", err)
+	}
+	page := node.Page{Nodes: []node.Node{}, Total: total}
+	if len(items) > limit {
+		items = items[:limit]
+		if page.Next, err = sealCursor(items[limit-1].at); err != nil {
+			return node.Page{}, fail("list nodes", err)
+		}
+	}
+	for _, i := range items {
+		page.Nodes = append(page.Nodes, i.Node)
+	}
+	return page, nil
+}
+
+// countNodes counts all nodes that a filter means. Without a condition on
+// presence an index of node is enough.
+func (s *Store) countNodes(ctx context.Context, f node.Filter, w *where) (total int, err error) {
+	from := `node n WHERE `
+	if f.Search != "" || f.Status != "" {
+		from = `node n CROSS JOIN presence p WHERE p.node_id = n.id AND `
+	}
+	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM `+from+w.String(), w.args...).Scan(&total)
+	return total, err
+}
+
+// after lets through what comes after the filter's cursor.
+func (w *where) after(f node.Filter, column sortColumn) error {
+	var c nodeCursor
+	if err := openCursor(f.Cursor, &c); err != nil {
+		return err
+	}
+	if c.Sort != f.Sort || c.Desc != f.Desc {
+		return badCursor()
+	}
+	value := any(text(c.Text))
+	if column.number {
+		value = c.Number
+	}
+	beyond := ` > `
+	if f.Desc {
+		beyond = ` < `
+	}
+	w.add(`(`+column.expr+`, `+column.id+`)`+beyond+`(?, ?)`, value, text(c.ID))
+	return nil
+}
+
+// sealCursor makes a cursor, openCursor reads one that came back. What is in
+// it is no secret, and changing it only begins at another place.
+func sealCursor(v any) (string, error) {
+	b, err := json.Marshal(v)
+	return base64.RawURLEncoding.EncodeToString(b), err
+}
+
+func openCursor(cursor string, v any) error {
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || json.Unmarshal(b, v) != nil {
+		return badCursor()
+	}
+	return nil
+}
+
+func badCursor() error {
+	return errs.Field("cursor", "does not belong to this list; begin with the first page")
+}
+
+// Node returns a node with its details. NotFound without one, or when it was
+// deleted.
+func (s *Store) Node(ctx context.Context, id string) (node.Node, error) {
+	var details string
+	n, err := scanNode(s.read.QueryRowContext(ctx, `
+		SELECT `+nodeColumns+`, d.details FROM node n
+		JOIN presence p ON p.node_id = n.id JOIN node_detail d ON d.node_id = n.id
+		WHERE n.id = $1 AND n.gone_at = 0`, text(id)), &details)
+	if err == nil {
+		err = json.Unmarshal([]byte(details), &n.Details)
+	}
+	if err != nil {
+		return node.Node{}, fail("read node", missing(err, noNode))
+	}
+	return n, nil
+}
+
+// FindNode returns the node with that id, or else that host identifier, or
+// else that hostname, with its details. NotFound without one; Conflict if
+// several have the hostname.
+func (s *Store) FindNode(ctx context.Context, name string) (node.Node, error) {
+	name = text(name)
+	for _, condition := range []string{
+		`id = $1`,
+		`host_identifier = $1`,
+		`lower(hostname) = lower($1) AND hostname = $1`, // the first part has an index
+	} {
+		ids, err := all(ctx, s.read, scanText, `SELECT id FROM node WHERE gone_at = 0 AND `+condition+` LIMIT 2`, name)
+		if err != nil {
+			return node.Node{}, fail("find node", err)
+		}
+		switch len(ids) {
+		case 0:
+			continue
+		case 1:
+			return s.Node(ctx, ids[0])
+		}
+		return node.Node{}, errs.New(errs.Conflict, "several nodes have that hostname; use an id or host identifier")
+	}
+	return node.Node{}, errs.New(errs.NotFound, "there is no node with that id, host identifier or hostname")
+}
+
+func scanText(row scanner) (s string, err error) { return s, row.Scan(&s) }
+
+// facetLimit bounds the values of one facet; the most frequent are told.
+const facetLimit = 500
+
+// NodeFacets counts all nodes.
+func (s *Store) NodeFacets(ctx context.Context, now time.Time) (node.Facets, error) {
+	var f node.Facets
+	for _, one := range []struct {
+		count *int
+		query string
+		args  []any
+	}{
+		{&f.Total, `SELECT count(*) FROM node WHERE gone_at = 0`, nil},
+		{&f.Online, `SELECT count(*) FROM presence WHERE last_seen >= $1`, []any{onlineSince(now)}},
+		{&f.New24h, `SELECT count(*) FROM node WHERE gone_at = 0 AND enrolled_at >= $1`, []any{micros(now.Add(-24 * time.Hour))}},
+	} {
+		if err := s.read.QueryRowContext(ctx, one.query, one.args...).Scan(one.count); err != nil {
+			return node.Facets{}, fail("count nodes", err)
+		}
+	}
+	for _, by := range []struct {
+		counts *[]node.Count
+		query  string
+	}{
+		{&f.Platforms, `SELECT platform, count(*) FROM node WHERE gone_at = 0 GROUP BY platform`},
+		{&f.Tags, `SELECT tag, count(*) FROM node_tag GROUP BY tag`},
+		{&f.Versions, `SELECT osquery_version, count(*) FROM node WHERE gone_at = 0 GROUP BY osquery_version`},
+	} {
+		counts, err := all(ctx, s.read, scanCount, by.query+` ORDER BY 2 DESC, 1 LIMIT `+strconv.Itoa(facetLimit))
+		if err != nil {
+			return node.Facets{}, fail("count nodes", err)
+		}
+		*by.counts = counts
+	}
+	return f, nil
+}
+
+func scanCount(row scanner) (c node.Count, err error) { return c, row.Scan(&c.Value, &c.Count) }

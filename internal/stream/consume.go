@@ -1,0 +1,126 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Message is one message of the stream: a batch of records, oldest first. The
+// records are valid only during the call.
+type Message struct {
+	Seq     uint64
+	Records [][]byte
+}
+
+// Read calls handle with every message of a subject from the given sequence
+// on (0: the oldest), in order and each once, until ctx ends, which is no
+// error, or handle returns an error, which Read returns. The reader keeps its
+// position itself.
+func (s *Stream) Read(ctx context.Context, subject Subject, from uint64, handle func(context.Context, Message) error) error {
+	cfg := jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{string(subject)},
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+	}
+	if from > 0 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from
+	}
+	consumer, err := s.js.OrderedConsumer(ctx, streamName, cfg)
+	if err != nil {
+		return s.ended(ctx, fmt.Errorf("read %s: %w", subject, err))
+	}
+	return s.ended(ctx, s.each(ctx, consumer, func(m jetstream.Msg, seq uint64) error {
+		return deliver(ctx, m, seq, handle)
+	}))
+}
+
+// retryDelay is the pause after a failed message.
+const retryDelay = time.Second
+
+// ReadDurable is Read with a position that the stream keeps under name: a
+// message counts as read when handle returns nil, and comes again, after a
+// pause, when it does not. After a crash messages may come again.
+func (s *Stream) ReadDurable(ctx context.Context, name string, subject Subject, handle func(context.Context, Message) error) error {
+	consumer, err := s.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
+		Durable: name, FilterSubject: string(subject), AckPolicy: jetstream.AckExplicitPolicy,
+		MaxAckPending: 1, // in order
+		AckWait:       time.Minute,
+	})
+	if err != nil {
+		return s.ended(ctx, fmt.Errorf("read %s as %s: %w", subject, name, err))
+	}
+	return s.ended(ctx, s.each(ctx, consumer, func(m jetstream.Msg, seq uint64) error {
+		if err := deliver(ctx, m, seq, handle); err != nil {
+			s.log.WarnContext(ctx, "a reader failed; the message comes again", "reader", name, "seq", seq, "error", err)
+			return m.NakWithDelay(retryDelay)
+		}
+		return m.Ack()
+	}))
+}
+
+// ReadPosition returns where a durable reader stands: it has done with all
+// messages up to there.
+func (s *Stream) ReadPosition(ctx context.Context, name string) (uint64, error) {
+	consumer, err := s.stream.Consumer(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	all, err := s.stream.Info(ctx) // before the consumer's state, so never beyond it
+	if err != nil {
+		return 0, err
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if info.NumPending == 0 && info.NumAckPending == 0 {
+		return all.State.LastSeq, nil
+	}
+	return info.AckFloor.Stream, nil
+}
+
+// pullBytes bounds what a reader holds in memory beyond the message at hand.
+const pullBytes = 2 * maxPayload
+
+func (s *Stream) each(ctx context.Context, c jetstream.Consumer, use func(jetstream.Msg, uint64) error) error {
+	messages, err := c.Messages(jetstream.PullMaxBytes(pullBytes))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if err := use(m, meta.Sequence.Stream); err != nil {
+			return err
+		}
+	}
+}
+
+func deliver(ctx context.Context, m jetstream.Msg, seq uint64, handle func(context.Context, Message) error) error {
+	message := Message{Seq: seq}
+	err := split(m.Data(), func(record []byte) error {
+		message.Records = append(message.Records, record)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("message %d: %w", seq, err)
+	}
+	return handle(ctx, message)
+}
+
+func (s *Stream) ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil || errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+		return nil
+	}
+	return err
+}
