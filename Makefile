@@ -63,7 +63,7 @@ bench: ## run the benchmarks
 
 .PHONY: crashtest
 crashtest: server ## kill a loaded server again and again, and count: KILLS=50
-	MUSTER_BINARY=$(CURDIR)/bin/muster MUSTER_CRASH_KILLS=$(or $(KILLS),50) $(GO) test -count=1 -v -timeout 60m -run TestCrash ./internal/app
+	MUSTER_BINARY=$(CURDIR)/bin/muster MUSTER_CRASH_KILLS=$(or $(KILLS),50) $(GO) test -count=1 -v -timeout 60m -run TestCrash ./e2e
 
 .PHONY: clean
 clean: ## remove what was built

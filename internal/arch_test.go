@@ -13,10 +13,11 @@ import (
 // line, and of its own line only what beside allows.
 func layers() [][]string {
 	return [][]string{
-		{"errs", "ident", "osquery"},                                                  // vocabulary
-		{"audit", "node", "event", "live", "account", "resource"},                     // domain: decides
-		{"httpx", "agentwire"},                                                        // how both sides speak HTTP
-		{"hostsql", "agent", "agenttest"},                                             // agents: ours, and simulated ones
+		{"errs", "ident"}, // vocabulary
+		{"osquery"},       // the language of agents
+		{"audit", "node", "event", "live", "account", "resource"}, // domain: decides
+		{"httpx", "agentwire"},            // how both sides speak HTTP
+		{"hostsql", "agent", "agenttest"}, // agents: ours, and simulated ones
 		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents

@@ -39,10 +39,10 @@ const loadtestExample = `  muster loadtest --url https://127.0.0.1:8443 --ca dat
 
 // loadtestFlags are the flags of "muster loadtest" as given.
 type loadtestFlags struct {
-	url, ca, secretFile, conn, only, platform string
-	nodes, first, rows, statusEvery                   int
-	concurrency, serverPID                            int
-	enrollRate                                        float64
+	url, ca, secretFile, conn, only, platform          string
+	nodes, first, rows, statusEvery                    int
+	concurrency, serverPID                             int
+	enrollRate                                         float64
 	duration, warmup, logEvery, readEvery, configEvery time.Duration
 }
 

@@ -111,7 +111,7 @@ func New(o Options) (_ *Agent, err error) {
 	}
 	a.sql, err = hostsql.Open(hostsql.Options{
 		Root: o.Root, Tables: a.tables(), Disable: a.flags.List("disable_tables"), Enable: a.flags.List("enable_tables"),
-		ReadMax: int64(min(a.flags.Uint("read_max"), 1<<40)), //nolint:gosec // bounded
+		ReadMax: int64(min(a.flags.Uint("read_max"), 1<<40)),
 		Warn:    func(ctx context.Context, message string) { a.status(ctx, warning, message) },
 	})
 	if err != nil {
@@ -283,7 +283,7 @@ func (a *Agent) buffer(ctx context.Context, b *Buffer, lines ...[]byte) bool {
 		return false
 	}
 	limit := a.flags.Uint("buffered_log_max")
-	if over := b.Len() - int(min(limit, 1<<40)); limit > 0 && over > 0 { //nolint:gosec // bounded
+	if over := b.Len() - int(min(limit, 1<<40)); limit > 0 && over > 0 {
 		if batch, err := b.Peek(over); err == nil && b.Ack(batch) == nil {
 			a.log.WarnContext(ctx, "purged the oldest buffered log lines", "limit", limit, "purged", len(batch.Lines))
 		}
@@ -380,7 +380,7 @@ func (a *Agent) applyConfig(ctx context.Context, body []byte) error {
 	}
 	host := Host{
 		Hostname: a.name, PackDelimiter: a.flags.String("pack_delimiter"),
-		Default: int64(min(a.flags.Uint("schedule_default_interval"), maxInterval)), //nolint:gosec // bounded
+		Default: int64(min(a.flags.Uint("schedule_default_interval"), maxInterval)),
 	}
 	if a.flags.String("config_plugin") != "tls" {
 		host.ReadPack = os.ReadFile

@@ -475,6 +475,96 @@ func TestRun_tls(t *testing.T) {
 	})
 }
 
+// TestRun_startup runs queries with startup_priority when first seen, lower
+// first, and decorators of an interval at full minutes.
+func TestRun_startup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pass(t, 7*time.Second) // away from the full minute at which virtual time begins
+		sc := &script{config: `{
+			"schedule":{
+				"late":{"query":"SELECT 1 AS x","interval":600,"snapshot":true,"startup_priority":2},
+				"early":{"query":"SELECT 1 AS x","interval":600,"snapshot":true,"startup_priority":1},
+				"never":{"query":"SELECT 1 AS x","interval":600,"snapshot":true},
+				"often":{"query":"SELECT 1 AS x","interval":50,"snapshot":true}},
+			"decorators":{"interval":{"60":["SELECT 'm' AS minute"],"120":["SELECT 'two' AS minutes"]}}}`}
+		s := newServer(t, sc.answer)
+		start(t, s, testFlags(t, ""))
+		pass(t, 110*time.Second)
+		var got []string
+		for _, l := range s.lines(t, "result") {
+			decorations, err := json.Marshal(l["decorations"])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprintf("%v %s", l["name"], decorations))
+		}
+		// Virtual time is a multiple of 50 at its begin, too: often runs at 50 and 100.
+		want := []string{"early null", "late null", "often null", `often {"minute":"m"}`}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestRun_backup starts without the server on the last good config.
+func TestRun_backup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sc := &script{config: `{"schedule":{"s":{"query":"SELECT 1","interval":600}}}`}
+		s := newServer(t, sc.answer)
+		f := testFlags(t, "--config_enable_backup=true")
+		_, stop := start(t, s, f)
+		pass(t, time.Second)
+		stop()
+		sc.set(func(s *script) { s.config = "down" })
+		a, _ := start(t, s, f)
+		pass(t, 10*time.Second)
+		if rows, _, err := a.Query(t.Context(), "SELECT name, executions FROM osquery_schedule"); err != nil || fmt.Sprint(rows) != "[[{name s} {executions 1}]]" {
+			t.Errorf("the schedule is not the backup's: %v, %v", rows, err)
+		}
+	})
+}
+
+func TestSplayed(t *testing.T) {
+	f := testFlags(t, "--tls_hostname=\n--schedule_splay_percent=20")
+	a, err := New(Options{Flags: f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	differ := false
+	kept := map[string]int64{}
+	for i := range 50 {
+		q := Query{Name: fmt.Sprint("q", i), Interval: 100}
+		n := a.splayed(t.Context(), q)
+		if n < 80 || n > 120 {
+			t.Errorf("%d is over 20%% from 100", n)
+		}
+		differ = differ || n != 100
+		kept[q.Name] = n
+	}
+	if !differ {
+		t.Error("no interval varies")
+	}
+	if n := a.splayed(t.Context(), Query{Name: "short", Interval: 9}); n != 9 {
+		t.Errorf("a short interval varies: %d", n)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if a, err = New(Options{Flags: f}); err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	for name, n := range kept {
+		if again := a.splayed(t.Context(), Query{Name: name, Interval: 100}); again != n {
+			t.Errorf("%s: %d after a restart, was %d", name, again, n)
+		}
+	}
+	f.Set("schedule_splay_percent", "101")
+	if n := a.splayed(t.Context(), Query{Name: "q0", Interval: 100}); n != 100 {
+		t.Errorf("over 100 percent: %d", n)
+	}
+}
+
 // TestRun_tcp is one run over real sockets in real time.
 func TestRun_tcp(t *testing.T) {
 	configs := make(chan string, 10)

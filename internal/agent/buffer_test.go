@@ -12,45 +12,39 @@ import (
 	"testing"
 )
 
-// crashDir names the environment variable that makes this test binary the
-// child of TestBuffer_kill.
-const crashDir = "MUSTER_TEST_BUFFER"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(crashDir); dir != "" {
-		os.Exit(writeForEver(dir))
-	}
-	os.Exit(m.Run())
-}
-
 func numberedLine(i int) []byte {
 	return fmt.Appendf(nil, `{"line":%d,"x":%q}`, i, strings.Repeat("x", i%700))
 }
 
-// writeForEver buffers lines, acknowledges every tenth batch, and tells on
-// standard output what is certain.
-func writeForEver(dir string) int {
-	b, err := OpenBuffer(dir)
+// isWriter marks the child process of TestBuffer_kill.
+const isWriter = "MUSTER_TEST_BUFFER_WRITER"
+
+// TestBuffer_writer is that child: it buffers lines in its working directory
+// until it is killed, acknowledges some, and tells on standard output what is
+// certain.
+func TestBuffer_writer(t *testing.T) {
+	if os.Getenv(isWriter) == "" {
+		t.Skip("it is run by TestBuffer_kill")
+	}
+	b, err := OpenBuffer(".")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		t.Fatal(err)
 	}
 	for i := 0; ; i += 3 {
 		if err := b.Append(numberedLine(i), numberedLine(i+1), numberedLine(i+2)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
+			t.Fatal(err)
 		}
 		fmt.Fprintf(os.Stdout, "buffered %d\n", i+3)
-		if i%30 == 0 {
-			batch, err := b.Peek(7)
-			if err == nil {
-				fmt.Fprintf(os.Stdout, "acking %d\n", len(batch.Lines))
-				err = b.Ack(batch)
-			}
-			if err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				return 1
-			}
+		if i%30 != 0 {
+			continue
+		}
+		batch, err := b.Peek(7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(os.Stdout, "acking %d\n", len(batch.Lines))
+		if err := b.Ack(batch); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -63,8 +57,9 @@ func TestBuffer_kill(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), exe)
-	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestBuffer_writer$")
+	cmd.Env = append(os.Environ(), isWriter+"=1")
+	cmd.Dir = dir
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -318,7 +318,7 @@ func compactJSON(body []byte) ([]byte, error) {
 			return nil, fmt.Errorf("parse config: %w", err)
 		}
 		if delim, ok := t.(json.Delim); ok && (delim == '}' || delim == ']') {
-			out = append(out, byte(delim)) //nolint:gosec // one of the two
+			out = append(out, byte(delim))
 			levels = levels[:len(levels)-1]
 			continue
 		}

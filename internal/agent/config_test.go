@@ -201,7 +201,7 @@ func FuzzConfig(f *testing.F) {
 
 func TestMultisetDiff(t *testing.T) {
 	bytesOf := func(s string) (rows [][]byte) {
-		for _, w := range strings.Fields(s) {
+		for w := range strings.FieldsSeq(s) {
 			rows = append(rows, []byte(w))
 		}
 		return rows
@@ -243,7 +243,7 @@ func TestRecord_difference(t *testing.T) {
 	} {
 		e := execution{epoch: step.epoch}
 		var rows [][]byte
-		for _, w := range strings.Fields(step.rows) {
+		for w := range strings.FieldsSeq(step.rows) {
 			rows = append(rows, []byte(w))
 		}
 		logs := r.difference(&e, rows)

@@ -167,7 +167,7 @@ func (a *Agent) runPending(ctx context.Context) []osquery.QueryAnswer {
 func (a *Agent) runDistributed(ctx context.Context, id, sql string) (osquery.QueryAnswer, bool) {
 	sum := sha256.Sum256([]byte(sql))
 	mark, now := hex.EncodeToString(sum[:]), time.Now().Unix()
-	expiry := int64(min(a.flags.Uint("distributed_denylist_duration"), maxSeconds)) //nolint:gosec // bounded
+	expiry := int64(min(a.flags.Uint("distributed_denylist_duration"), maxSeconds))
 	denied := false
 	err := a.db.update(func(s *saved) {
 		delete(s.Pending, id)

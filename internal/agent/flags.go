@@ -199,7 +199,7 @@ const maxSeconds = 1 << 31
 
 // Seconds returns a flag's value as a duration.
 func (f *Flags) Seconds(name string) time.Duration {
-	return time.Duration(min(f.Uint(name), maxSeconds)) * time.Second //nolint:gosec // bounded
+	return time.Duration(min(f.Uint(name), maxSeconds)) * time.Second
 }
 
 // List returns the parts of a flag's value between commas.
@@ -255,7 +255,7 @@ func (f *Flags) Parse(text string) {
 // ignores, and for each whether it is a boolean.
 func OtherFlags() map[string]bool {
 	m := map[string]bool{}
-	for _, name := range strings.Fields(otherFlags) {
+	for name := range strings.FieldsSeq(otherFlags) {
 		name, boolean := strings.CutSuffix(name, "!")
 		m[name] = boolean
 	}

@@ -48,7 +48,7 @@ func (a *Agent) send(ctx context.Context, s *sender) {
 // sendBatch posts the oldest lines. A line over the limit is dropped, and the
 // request is made even if none is left, as the real agent does.
 func (a *Agent) sendBatch(ctx context.Context, s *sender) error {
-	batch, err := s.buffer.Peek(int(min(max(a.flags.Uint("logger_tls_max_lines"), 1), 1<<20))) //nolint:gosec // bounded
+	batch, err := s.buffer.Peek(int(min(max(a.flags.Uint("logger_tls_max_lines"), 1), 1<<20)))
 	if err != nil {
 		return err
 	}

@@ -141,7 +141,7 @@ func (a *Agent) splayed(ctx context.Context, q Query) int64 {
 	if kept > 0 {
 		return kept
 	}
-	spread := q.Interval * int64(percent) / 100              //nolint:gosec // at most 100
+	spread := q.Interval * int64(percent) / 100
 	kept = max(1, q.Interval-spread+rand.Int64N(2*spread+1)) //nolint:gosec // no secret
 	if err := a.db.update(func(s *saved) { s.Splay[key] = kept }); err != nil {
 		a.log.ErrorContext(ctx, "cannot keep a query's varied interval", "query", q.Name, "error", err)
@@ -174,7 +174,7 @@ func (a *Agent) execute(ctx context.Context, q Query) {
 	f := a.format()
 	e := execution{
 		name: q.Name, host: a.host, at: time.Now(), snapshot: q.Snapshot,
-		epoch: int64(min(a.flags.Uint("schedule_epoch"), 1<<62)), //nolint:gosec // bounded
+		epoch: int64(min(a.flags.Uint("schedule_epoch"), 1<<62)),
 	}
 	e.decorations = a.decorated(always)
 	var lines [][]byte

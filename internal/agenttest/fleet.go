@@ -65,8 +65,8 @@ type Backoff struct{ Base, Max time.Duration }
 
 // After returns the wait after that many failures in a row.
 func (b Backoff) After(failures int) time.Duration {
-	n := time.Duration(min(failures, 1000))
-	wait := b.Base * n * n
+	n := min(int64(failures), 1000)
+	wait := time.Duration(n * n * int64(b.Base))
 	if b.Max > 0 && (wait > b.Max || wait < 0) {
 		return b.Max
 	}
@@ -339,7 +339,7 @@ func (f *Fleet) firstTasks() tasks {
 			}
 			phase := mix(uint64(f.o.First+i)<<8|uint64(op)) >> 11 //nolint:gosec // any bits will do
 			due := time.Duration(float64(phase) / (1 << 53) * float64(interval))
-			todo.push(task{due: due, node: int32(i), op: op}) //nolint:gosec // far fewer nodes
+			todo.push(task{due: due, node: int32(i), op: op})
 		}
 	}
 	return todo

@@ -16,12 +16,12 @@ import (
 	"github.com/musterhq/muster/internal/osquery"
 )
 
-func (s *server) fleet(t testing.TB, o agenttest.FleetOptions) *agenttest.Fleet {
-	t.Helper()
+func (s *server) fleet(tb testing.TB, o agenttest.FleetOptions) *agenttest.Fleet {
+	tb.Helper()
 	o.URL, o.RootCAs, o.Secret = s.url(), s.pool, secret
 	f, err := agenttest.NewFleet(o)
-	must(t, err)
-	t.Cleanup(f.Close)
+	must(tb, err)
+	tb.Cleanup(f.Close)
 	return f
 }
 
@@ -215,6 +215,7 @@ func BenchmarkConfigFull(b *testing.B) { benchmark(b, agentwire.Full, agenttest.
 
 // benchmark measures one request, the test's own server included.
 func benchmark(b *testing.B, conn agentwire.Conn, op agenttest.Op) {
+	b.Helper()
 	s := newServer(b)
 	n := s.fleet(b, agenttest.FleetOptions{Nodes: 1, Conn: conn}).Nodes()[0]
 	must(b, n.Enroll(b.Context()))

@@ -243,7 +243,7 @@ func (l *load) fill(begin, end mark) {
 			continue
 		}
 		name := op.String()
-		if op == OpEnroll && !(l.o.Alone && l.o.Only == OpEnroll) {
+		if op == OpEnroll && (!l.o.Alone || l.o.Only != OpEnroll) {
 			name = "reenroll"
 		}
 		r.Operations[name] = operation(s, took)
@@ -306,7 +306,7 @@ func (f *Fleet) Loop(ctx context.Context, op Op, concurrency int) error {
 	})
 	defer stopGrace()
 	var (
-		wg  sync.WaitGroup
+		wg    sync.WaitGroup
 		fresh atomic.Int64
 	)
 	for w := range concurrency {

@@ -11,7 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"io"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -56,10 +56,10 @@ type logged struct {
 	lines         []json.RawMessage
 }
 
-func newServer(t testing.TB) *server {
-	t.Helper()
+func newServer(tb testing.TB) *server {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
+	must(tb, err)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -67,17 +67,17 @@ func newServer(t testing.TB) *server {
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	must(t, err)
+	must(tb, err)
 	leaf, err := x509.ParseCertificate(der)
-	must(t, err)
+	must(tb, err)
 	pool := x509.NewCertPool()
 	pool.AddCert(leaf)
 	s := &server{
-		t: t, cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool: pool, addr: "127.0.0.1:0",
+		t: tb, cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool: pool, addr: "127.0.0.1:0",
 		stored: make(chan struct{}, 1), keys: map[string]string{}, read: `{"queries":{}}`, config: `{"schedule":{"q":{"query":"SELECT 1","interval":60}}}`,
 	}
 	s.start()
-	t.Cleanup(s.stop)
+	tb.Cleanup(s.stop)
 	return s
 }
 
@@ -88,7 +88,7 @@ func (s *server) start() {
 	must(s.t, err)
 	s.addr = listener.Addr().String()
 	s.http = &http.Server{
-		Handler: s, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
+		Handler: s, ReadHeaderTimeout: time.Minute, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{s.cert}, MinVersion: tls.VersionTLS12},
 	}
 	go func(h *http.Server) { _ = h.ServeTLS(listener, "", "") }(s.http)
@@ -235,29 +235,29 @@ func (s *server) numbers() map[string][]int64 {
 	return stored
 }
 
-func (s *server) node(t testing.TB) *agenttest.Node {
-	t.Helper()
-	return agenttest.NewNodes(t, s.url(), s.pool, secret, 1)[0]
+func (s *server) node(tb testing.TB) *agenttest.Node {
+	tb.Helper()
+	return agenttest.NewNodes(tb, s.url(), s.pool, secret, 1)[0]
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
 // hijack breaks the connection without an answer.
-func hijack(t testing.TB, w http.ResponseWriter) {
-	t.Helper()
+func hijack(tb testing.TB, w http.ResponseWriter) {
+	tb.Helper()
 	h, ok := w.(http.Hijacker)
 	if !ok {
-		t.Error("no hijacker")
+		tb.Error("no hijacker")
 		return
 	}
 	conn, _, err := h.Hijack()
 	if err != nil {
-		t.Error(err)
+		tb.Error(err)
 		return
 	}
 	_ = conn.Close()

@@ -191,9 +191,9 @@ const (
 )
 
 func bucketOf(d time.Duration) int {
-	v := uint64(min(max(d, 0), 1<<maxBits-1)) //nolint:gosec // not negative
+	v := uint64(min(max(d, 0), 1<<maxBits-1))
 	if v < 1<<subBits {
-		return int(v) //nolint:gosec // under 64
+		return int(v)
 	}
 	shift := bits.Len64(v) - subBits - 1
 	return shift<<subBits + int(v>>shift) //nolint:gosec // under 128

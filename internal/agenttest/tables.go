@@ -2,6 +2,7 @@ package agenttest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -88,7 +89,7 @@ func notUnderstood() []osquery.Row {
 
 func (t *Tables) query(h Host, sql string) ([]osquery.Row, error) {
 	if strings.Contains(sql, "simulate:error") {
-		return nil, fmt.Errorf("simulated failure")
+		return nil, errors.New("simulated failure")
 	}
 	m := selectPattern.FindStringSubmatch(comments.ReplaceAllString(sql, " "))
 	if m == nil {
@@ -163,7 +164,7 @@ func required(table osquery.SchemaTable, tail string) error {
 		needs = needs || c.Required
 	}
 	if needs {
-		return fmt.Errorf("Table %s was queried without a required column in the WHERE clause", table.Name) //nolint:revive,staticcheck // osquery's own words
+		return fmt.Errorf("Table %s was queried without a required column in the WHERE clause", table.Name) //nolint:staticcheck // osquery's own words
 	}
 	return nil
 }

@@ -22,11 +22,11 @@ const clockTick = 10 * time.Millisecond
 // only Linux has.
 func ProcessUsage(pid int) (Usage, error) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
+	stat, err := os.ReadFile(dir + "/stat") //nolint:gosec // a number made the path
 	if err != nil {
 		return Usage{}, fmt.Errorf("read the CPU time of process %d: %w", pid, err)
 	}
-	status, err := os.ReadFile(dir + "/status")
+	status, err := os.ReadFile(dir + "/status") //nolint:gosec // a number made the path
 	if err != nil {
 		return Usage{}, fmt.Errorf("read the memory of process %d: %w", pid, err)
 	}

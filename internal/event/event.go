@@ -56,7 +56,7 @@ type Batch struct {
 	// of its batch before, if it sends any again: they were one request, or the
 	// request repeated lines that were stored before. See Seen.
 	Joins  bool
-	Events         []Event
+	Events []Event
 }
 
 // Record is an event as it is kept, with the stamps of its batch.

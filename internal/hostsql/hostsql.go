@@ -13,6 +13,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -105,9 +106,7 @@ func Open(o Options) (*DB, error) {
 	}
 	h := &host{root: o.Root, readMax: o.ReadMax, warn: o.Warn}
 	generators := h.generators()
-	for name, g := range o.Tables {
-		generators[name] = g
-	}
+	maps.Copy(generators, o.Tables)
 	db := &DB{options: o, idle: make(chan *session, maxIdle)}
 	for _, t := range schema {
 		g := generators[t.Name]

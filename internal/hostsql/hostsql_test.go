@@ -101,7 +101,7 @@ func TestTables(t *testing.T) {
 			}
 		})
 	}
-	for _, name := range strings.Fields("processes process_open_sockets listening_ports users groups os_version system_info osquery_info osquery_flags osquery_schedule uptime time kernel_info interface_addresses mounts file hash etc_hosts deb_packages crontab logged_in_users process_envs carves") {
+	for name := range strings.FieldsSeq("processes process_open_sockets listening_ports users groups os_version system_info osquery_info osquery_flags osquery_schedule uptime time kernel_info interface_addresses mounts file hash etc_hosts deb_packages crontab logged_in_users process_envs carves") {
 		if !slices.Contains(db.TableNames(), name) {
 			t.Errorf("table %s is missing", name)
 		}
@@ -275,10 +275,8 @@ func TestQuery_cancel(t *testing.T) {
 
 func TestGenerator_panics(t *testing.T) {
 	db := open(t, Options{Tables: map[string]Generator{
-		"osquery_info": func(context.Context, Constraints, func(Values) error) error {
-			var m map[string]int
-			m["x"] = 1
-			return nil
+		"osquery_info": func(_ context.Context, q Constraints, _ func(Values) error) error {
+			return errors.New(q.Equal("pid")[0]) // out of range
 		},
 		"osquery_events": func(_ context.Context, _ Constraints, yield func(Values) error) error {
 			return yield(Values{"nope": 1})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"math/bits"
 	"net"
 	"net/netip"
 	"strconv"
@@ -288,23 +289,20 @@ func (h *host) routes(_ context.Context, _ Constraints, yield func(Values) error
 		}
 		destination, _, ok1 := hexAddress(f[1] + ":0")
 		gateway, _, ok2 := hexAddress(f[2] + ":0")
-		mask, err := hex.DecodeString(f[7])
-		flags, err2 := strconv.ParseInt(f[3], 16, 32)
-		if !ok1 || !ok2 || err != nil || err2 != nil {
-			return nil
+		mask, err := strconv.ParseUint(f[7], 16, 32)
+		if !ok1 || !ok2 || err != nil {
+			return nil //nolint:nilerr // a line of another form
 		}
-		bits := 0
-		for _, b := range mask {
-			for ; b != 0; b &= b - 1 {
-				bits++
-			}
+		flags, err := strconv.ParseInt(f[3], 16, 32)
+		if err != nil {
+			return nil //nolint:nilerr // as above
 		}
 		kind := "gateway"
 		if gateway == "0.0.0.0" {
 			gateway, kind = "", "local"
 		}
 		return yield(Values{
-			"destination": destination, "netmask": bits, "gateway": gateway, "source": "", "flags": flags,
+			"destination": destination, "netmask": bits.OnesCount64(mask), "gateway": gateway, "source": "", "flags": flags,
 			"interface": f[0], "mtu": f[8], "metric": f[6], "type": kind, "hopcount": 0,
 		})
 	})

@@ -116,7 +116,7 @@ func (h *host) kernelInfo(_ context.Context, _ Constraints, yield func(Values) e
 	release, _ := uname()
 	v := Values{"version": release}
 	var arguments []string
-	for _, word := range strings.Fields(h.read("proc/cmdline")) {
+	for word := range strings.FieldsSeq(h.read("proc/cmdline")) {
 		if image, ok := strings.CutPrefix(word, "BOOT_IMAGE="); ok {
 			v["path"] = image
 		} else if device, ok := strings.CutPrefix(word, "root="); ok {

@@ -212,7 +212,7 @@ func (t *instance) BestIndex(info *vtab.IndexInfo) error {
 		if !column.pushed {
 			continue
 		}
-		op := ""
+		var op string
 		switch c.Op {
 		case vtab.OpEQ, vtab.OpIS:
 			op, cost = "=", cost/1e3
@@ -277,7 +277,7 @@ func (c *cursor) constraints(plan string, vals []vtab.Value) (Constraints, error
 		return Constraints{}, fmt.Errorf("table %s: bad plan %q", t.name, plan)
 	}
 	if words[0] == planMissing {
-		return Constraints{}, fmt.Errorf("Table %s was queried without a required column in the WHERE clause", t.name) //nolint:staticcheck,revive // osquery's words
+		return Constraints{}, fmt.Errorf("Table %s was queried without a required column in the WHERE clause", t.name) //nolint:staticcheck // osquery's words
 	}
 	used, err := strconv.ParseUint(words[1], 16, 64)
 	if err != nil {
@@ -343,7 +343,7 @@ func (c *cursor) add(ctx context.Context, v Values) error {
 func (c *cursor) Next() error { c.at++; return nil }
 
 // Eof reports whether there are no more rows.
-func (c *cursor) Eof() bool { return c.at >= len(c.rows) }
+func (c *cursor) Eof() bool { return c.at >= len(c.rows) } //nolint:staticcheck // the interface has this name
 
 // Column returns a value of the current row.
 func (c *cursor) Column(i int) (vtab.Value, error) {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -151,11 +153,16 @@ func fill(b *testing.B, e *Engine, s *benchStream, events int) {
 	}
 }
 
-// BenchmarkSearch searches a million events in segments.
+// BenchmarkSearch searches a million events in segments, or as many as
+// MUSTER_BENCH_EVENTS says.
 func BenchmarkSearch(b *testing.B) {
+	events := 1_000_000
+	if n, err := strconv.Atoi(os.Getenv("MUSTER_BENCH_EVENTS")); err == nil {
+		events = n
+	}
 	e := benchEngine(b)
 	s := newBenchStream()
-	fill(b, e, s, 1_000_000)
+	fill(b, e, s, events)
 	needle, err := e.Search(b.Context(), event.Filter{Query: "pack_incident_query3", Limit: 1, Until: day0.Add(5 * time.Minute)})
 	if err != nil || len(needle) != 1 {
 		b.Fatal(needle, err)

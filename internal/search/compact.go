@@ -80,7 +80,7 @@ func chooseMerge(segments []*segment, over bool) []*segment {
 		}
 		return small
 	}
-	tier := func(s *segment) int { return bits.Len64(uint64(max(s.Rows, 1))) / 3 } //nolint:gosec // positive
+	tier := func(s *segment) int { return bits.Len64(uint64(max(s.Rows, 1))) / 3 }
 	same := 0
 	for i, s := range small {
 		if i > 0 && tier(s) != tier(small[i-1]) {
@@ -248,9 +248,8 @@ func (m *merger) next() (order []uint8) {
 	for _, in := range m.inputs {
 		in.from = in.to
 	}
-	best := -1
 	for len(order) < m.group {
-		best = -1
+		best := -1
 		for i, in := range m.inputs {
 			if in.to < len(in.times) && (best < 0 || in.place(in.to).compare(m.inputs[best].place(m.inputs[best].to)) < 0) {
 				best = i
@@ -259,7 +258,7 @@ func (m *merger) next() (order []uint8) {
 		if best < 0 {
 			break
 		}
-		order = append(order, uint8(best)) //nolint:gosec // below mergeMost
+		order = append(order, uint8(best))
 		m.inputs[best].to++
 	}
 	return order
@@ -485,6 +484,8 @@ func (e *Engine) retain(ctx context.Context) error {
 	if len(remove) == 0 {
 		return nil
 	}
+	// Losses of those days are no news anymore.
+	e.lost = slices.DeleteFunc(slices.Clone(e.lost), func(l loss) bool { return l.Segment.Day < oldest })
 	if err := e.commit(change{remove: remove}); err != nil {
 		return err
 	}

@@ -2,9 +2,12 @@ package search
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -57,25 +60,45 @@ func FuzzFileName(f *testing.F) {
 	})
 }
 
+// FuzzManifest decodes manifests whose checksum is right, and those that are
+// not even an envelope.
 func FuzzManifest(f *testing.F) {
 	m := manifest{Position: 7, Next: 3, Segments: []meta{{File: "2026-11-20/q.parquet", Day: "2026-11-20", Query: "q\xff", Rows: 3}}, Lost: []loss{{Reason: "x"}}}
 	good, err := m.encode()
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good)
-	f.Add([]byte(`{"version":1,"sha256":"","manifest":{}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	body, err := json.Marshal(m)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good, false)
+	f.Add(body, true)
+	f.Add([]byte(`{"segments":[{"file":"../x","day":"2026-11-20","query":{"base64":"!"}}]}`), true)
+	f.Fuzz(func(t *testing.T, b []byte, wrap bool) {
+		if wrap {
+			var compact bytes.Buffer
+			if json.Compact(&compact, b) != nil {
+				return
+			}
+			sum := sha256.Sum256(compact.Bytes())
+			b = fmt.Appendf(nil, `{"version":1,"sha256":"%x","manifest":%s}`, sum, compact.Bytes())
+		}
 		m, err := decodeManifest(b)
 		if err != nil {
 			return
+		}
+		for _, s := range m.Segments {
+			if path.Clean(s.File) != s.File || strings.Contains(s.File, "..") || path.Dir(s.File) != s.Day {
+				t.Fatalf("segment %q of %q", s.File, s.Day)
+			}
 		}
 		again, err := m.encode()
 		if err != nil {
 			t.Fatal(err)
 		}
 		back, err := decodeManifest(again)
-		if err != nil || back.Position != m.Position || len(back.Segments) != len(m.Segments) {
+		if err != nil || back.Position != m.Position || !slices.Equal(back.Segments, m.Segments) {
 			t.Fatalf("%+v → %+v, %v", m, back, err)
 		}
 	})

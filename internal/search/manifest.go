@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -128,11 +130,24 @@ func decodeManifest(b []byte) (*manifest, error) {
 	for _, s := range m.Segments {
 		// The checksum vouches for the file, not for who wrote it: a name must
 		// never lead out of the directory.
-		if !filepath.IsLocal(filepath.FromSlash(s.File)) || !isDay(s.Day) {
+		if dir, name := path.Split(s.File); dir != s.Day+"/" || !isDay(s.Day) || !safeName(name) || s.Rows < 0 || s.Bytes < 0 {
 			return nil, fmt.Errorf("%w: %s: bad segment %q", ErrCorrupt, manifestName, s.File)
 		}
 	}
 	return &m, nil
+}
+
+// safeName reports whether a file name is of the kind that fileName makes.
+func safeName(name string) bool {
+	if !strings.HasSuffix(name, segmentSuffix) || strings.HasPrefix(name, ".") {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; !alphanumeric(c) && c != '_' && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return !strings.Contains(name, "..")
 }
 
 // readManifest returns nil when there is none.
@@ -154,11 +169,11 @@ func writeManifest(dir string, m *manifest) (replaced bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	path := filepath.Join(dir, manifestName)
-	if err := writeSynced(path+".tmp", b); err != nil {
+	name := filepath.Join(dir, manifestName)
+	if err := writeSynced(name+".tmp", b); err != nil {
 		return false, fmt.Errorf("write manifest: %w", err)
 	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := os.Rename(name+".tmp", name); err != nil {
 		return true, fmt.Errorf("replace manifest: %w", err)
 	}
 	return true, syncDir(dir)

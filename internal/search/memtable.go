@@ -15,9 +15,8 @@ import (
 // searches read it without a lock.
 type memtable struct {
 	parts map[partition]*part
-	// first and last are the stream sequences of the messages in it; last is
-	// counted even of messages without events.
-	first, last uint64
+	// last is the stream sequence of the last message, be it without events.
+	last        uint64
 	since       time.Time // when the first message came
 	rows        int
 	bytes       int64
@@ -75,7 +74,7 @@ func newMemtable() *memtable {
 // add copies the events of a message.
 func (m *memtable) add(seq uint64, batches []event.Batch, now time.Time) {
 	if m.last == 0 {
-		m.first, m.since = seq, now
+		m.since = now
 	}
 	m.last = seq
 	var index uint32

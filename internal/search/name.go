@@ -73,7 +73,7 @@ func originalName(name string) (string, bool) {
 			if high < 0 || low < 0 {
 				return "", false
 			}
-			b.WriteByte(byte(high<<4 | low))
+			b.WriteByte(byte(high<<4 | low)) //nolint:gosec // both are below 16
 			i += 2
 		}
 	}
@@ -109,6 +109,9 @@ func fileName(day, query string, firstSeq, lastSeq, number uint64) string {
 		} else {
 			b.WriteByte('_')
 		}
+	}
+	if b.Len() == 0 {
+		b.WriteByte('_') // a file that starts with a dot is hidden
 	}
 	sum := sha256.Sum256([]byte(query))
 	return fmt.Sprintf("%s/%s.%s-%d-%d-%d%s", day, b.String(), hex.EncodeToString(sum[:6]), firstSeq, lastSeq, number, segmentSuffix)

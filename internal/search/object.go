@@ -142,9 +142,9 @@ func (o *object) unescape(s []byte) bool {
 
 // lookup returns the value of a column, and whether there is one.
 func lookup(pairs []pair, name string) (value []byte, found bool) {
-	for i := len(pairs) - 1; i >= 0; i-- {
-		if string(pairs[i].name) == name {
-			return pairs[i].value, true
+	for _, p := range slices.Backward(pairs) { // the last one counts
+		if string(p.name) == name {
+			return p.value, true
 		}
 	}
 	return nil, false

@@ -107,7 +107,7 @@ func eachText(chunk *parquet.FileColumnChunk, rows []int32, visit func(i int, d 
 				rank = row
 			} else {
 				for ; at < row; at++ {
-					rank += int32(levels[at]) //nolint:gosec // 0 or 1: no column is nested
+					rank += int32(levels[at])
 				}
 			}
 			code := rank

@@ -74,7 +74,7 @@ type Engine struct {
 	now        func() time.Time
 	lock       *os.File
 	files      *files
-	codecs     codecs
+	codec      codec
 	full       chan struct{} // asks Run for a flush
 
 	// writing is held by who changes files: flush, compaction, retention,

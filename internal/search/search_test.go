@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/parquet-go/parquet-go"
 
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
@@ -59,14 +60,14 @@ func flush(t *testing.T, e *Engine) {
 }
 
 // expected returns the records that a message makes, as a search returns them.
-func expected(t testing.TB, seq uint64, batches []event.Batch) []event.Record {
-	t.Helper()
+func expected(tb testing.TB, seq uint64, batches []event.Batch) []event.Record {
+	tb.Helper()
 	var records []event.Record
 	var index uint32
 	for _, b := range batches {
 		for _, ev := range b.Events {
 			r := event.Record{Event: ev, NodeID: b.NodeID, HostIdentifier: b.HostIdentifier, Received: b.Received, Seq: seq, Index: index}
-			r.Columns = canonical(t, ev.Columns)
+			r.Columns = canonical(tb, ev.Columns)
 			records = append(records, r)
 			index++
 		}
@@ -75,26 +76,26 @@ func expected(t testing.TB, seq uint64, batches []event.Batch) []event.Record {
 }
 
 // canonical is the object with sorted names, by encoding/json.
-func canonical(t testing.TB, columns []byte) json.RawMessage {
-	t.Helper()
+func canonical(tb testing.TB, columns []byte) json.RawMessage {
+	tb.Helper()
 	if len(columns) == 0 {
 		return json.RawMessage("{}")
 	}
 	return columns
 }
 
-// comparable makes records equal whose columns mean the same.
-func comparable(t testing.TB, records []event.Record) []string {
-	t.Helper()
+// textsOf makes records equal whose columns mean the same.
+func textsOf(tb testing.TB, records []event.Record) []string {
+	tb.Helper()
 	texts := make([]string, len(records))
 	for i, r := range records {
 		var m map[string]string
 		if err := json.Unmarshal(r.Columns, &m); err != nil {
-			t.Fatalf("columns %q: %v", r.Columns, err)
+			tb.Fatalf("columns %q: %v", r.Columns, err)
 		}
 		columns, err := json.Marshal(m)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		texts[i] = fmt.Sprintf("%s %q %s %d %d %s %s %016x %q %q %s %d/%d", r.Time.UTC().Format(time.RFC3339Nano), r.Query, r.Action, r.Epoch, r.Counter,
 			columns, r.Decorations, r.Line, r.NodeID, r.HostIdentifier, r.Received.UTC().Format(time.RFC3339Nano), r.Seq, r.Index)
@@ -148,8 +149,8 @@ func search(t *testing.T, e *Engine, f event.Filter) []event.Record {
 
 func checkSearch(t *testing.T, e *Engine, all []event.Record, f event.Filter) {
 	t.Helper()
-	want := comparable(t, reference(all, f))
-	if diff := cmp.Diff(want, comparable(t, search(t, e, f))); diff != "" {
+	want := textsOf(t, reference(all, f))
+	if diff := cmp.Diff(want, textsOf(t, search(t, e, f))); diff != "" {
 		t.Fatalf("search %+v (-want +got):\n%s", f, diff)
 	}
 }
@@ -182,8 +183,8 @@ func (g *generator) columns() json.RawMessage {
 	return b
 }
 
-func (g *generator) message(t testing.TB) (uint64, []event.Batch) {
-	t.Helper()
+func (g *generator) message(tb testing.TB) (uint64, []event.Batch) {
+	tb.Helper()
 	g.seq += 1 + g.Uint64N(3)
 	batches := make([]event.Batch, g.IntN(3))
 	for i := range batches {
@@ -202,7 +203,7 @@ func (g *generator) message(t testing.TB) (uint64, []event.Batch) {
 			b.Events = append(b.Events, ev)
 		}
 	}
-	g.all = append(g.all, expected(t, g.seq, batches)...)
+	g.all = append(g.all, expected(tb, g.seq, batches)...)
 	return g.seq, batches
 }
 
@@ -235,7 +236,7 @@ func (g *generator) filter() event.Filter {
 // memory, in small segments, in merged ones and after opening again.
 func TestSearch_reference(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(4) {
+	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			g := newGenerator(seed)
@@ -244,14 +245,14 @@ func TestSearch_reference(t *testing.T) {
 			check := func() {
 				t.Helper()
 				checkSearch(t, e, g.all, event.Filter{})
-				for range 150 {
+				for range 60 {
 					f := g.filter()
 					checkSearch(t, e, g.all, f)
 					checkQueries(t, e, g.all, f)
 				}
 			}
-			for range 10 {
-				for range 12 {
+			for range 5 {
+				for range 20 {
 					seq, batches := g.message(t)
 					add(t, e, seq, batches...)
 				}
@@ -357,7 +358,7 @@ func TestSearch_pages(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if diff := cmp.Diff(comparable(t, all), comparable(t, got)); diff != "" {
+		if diff := cmp.Diff(textsOf(t, all), textsOf(t, got)); diff != "" {
 			t.Errorf("limit %d (-want +got):\n%s", limit, diff)
 		}
 	}
@@ -369,7 +370,7 @@ func TestSearch_manyRows(t *testing.T) {
 	o := testOptions(t, t.TempDir())
 	o.FlushRows = 1 << 20
 	e := open(t, o)
-	const messages, each = 180, 1000
+	const messages, each = 150, 1000
 	for seq := uint64(1); seq <= messages; seq++ {
 		b := event.Batch{NodeID: fmt.Sprint("n", seq%7), Received: day0}
 		for i := range each {
@@ -387,7 +388,7 @@ func TestSearch_manyRows(t *testing.T) {
 	flush(t, e)
 	check := func() {
 		t.Helper()
-		for _, n := range []int{1000, 1001, 65535, 65536, 70001, 100999, 101000, 180999} {
+		for _, n := range []int{1000, 1001, 65535, 65536, 70001, 100999, 101000, 150999} {
 			got := search(t, e, event.Filter{Where: []event.Condition{{Column: "n", Op: event.Equal, Value: fmt.Sprint(n)}}})
 			want := fmt.Sprintf(`{"n":"%d","parity":"%d","sparse%d":""}`, n, n%2, n%3)
 			if len(got) != 1 || string(got[0].Columns) != want || got[0].NodeID != fmt.Sprint("n", n/1000%7) {
@@ -404,11 +405,11 @@ func TestSearch_manyRows(t *testing.T) {
 			}
 			n--
 		}
-		if len(got) < 4000 {
+		if len(got) < 3000 {
 			t.Fatalf("found %d", len(got))
 		}
 		summaries, buckets, err := e.Queries(t.Context(), event.Filter{Since: day0.Add(1500 * time.Millisecond)}, 10*time.Second)
-		if err != nil || len(summaries) != 1 || summaries[0].Count != messages*each-500 || len(buckets) != 19 || buckets[1].Count != 10000 {
+		if err != nil || len(summaries) != 1 || summaries[0].Count != messages*each-500 || len(buckets) != 16 || buckets[1].Count != 10000 {
 			t.Fatal(summaries, buckets, err)
 		}
 	}
@@ -491,6 +492,48 @@ func TestRoundTrip_oddColumns(t *testing.T) {
 		t.Fatalf("%d segments", n)
 	}
 	check()
+}
+
+// TestSegment_asOthersReadIt reads a segment by the library's row reader, which
+// shares nothing with ours but the pages, and by the names that a person with
+// another tool would use.
+func TestSegment_asOthersReadIt(t *testing.T) {
+	t.Parallel()
+	type row struct {
+		Time        time.Time `parquet:"_time,timestamp(microsecond)"`
+		Received    time.Time `parquet:"_received,timestamp(microsecond)"`
+		Seq         uint64    `parquet:"_seq"`
+		Index       uint32    `parquet:"_index"`
+		Node        string    `parquet:"_node_id"`
+		Host        string    `parquet:"_host_identifier"`
+		Query       string    `parquet:"_query"`
+		Action      string    `parquet:"_action"`
+		Epoch       int64     `parquet:"_epoch"`
+		Counter     int64     `parquet:"_counter"`
+		Line        uint64    `parquet:"_line"`
+		Decorations *string   `parquet:"_decorations,optional"`
+		Rest        *string   `parquet:"_rest,optional"`
+		Path        *string   `parquet:"path,optional"`
+		Odd         *string   `parquet:"_x_a_2eb,optional"`
+	}
+	e := open(t, testOptions(t, t.TempDir()))
+	add(t, e, 7, event.Batch{NodeID: "n", HostIdentifier: "h", Received: day0, Events: []event.Event{
+		{Time: day0, Query: "q/\xff", Action: event.Added, Epoch: 1, Counter: -2, Line: 1 << 63, Columns: json.RawMessage(`{"path":"","a.b":"x"}`)},
+		{Time: day0.Add(time.Second), Query: "q/\xff", Action: event.Removed, Decorations: json.RawMessage(`{"d":"1"}`), Columns: json.RawMessage(`{"path":"/bin"}`)},
+	}})
+	flush(t, e)
+	got, err := parquet.ReadFile[row](e.segments[0].path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := func(s string) *string { return &s }
+	want := []row{
+		{Time: day0.Add(time.Second), Received: day0, Seq: 7, Index: 1, Node: "n", Host: "h", Query: "q/\uFFFD", Action: "removed", Decorations: text(`{"d":"1"}`), Path: text("/bin")},
+		{Time: day0, Received: day0, Seq: 7, Node: "n", Host: "h", Query: "q/\uFFFD", Action: "added", Epoch: 1, Counter: -2, Line: 1 << 63, Path: text(""), Odd: text("x")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }
 
 // TestCompact_manyColumns merges segments that together have more columns than
@@ -580,10 +623,10 @@ func TestRun_flushesByAgeAndAtTheEnd(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- e.Run(ctx) }()
-		one := func(seq uint64) event.Batch {
+		one := func() event.Batch {
 			return event.Batch{Received: time.Now(), Events: []event.Event{{Time: time.Now(), Query: "q", Columns: json.RawMessage(`{}`)}}}
 		}
-		add(t, e, 1, one(1))
+		add(t, e, 1, one())
 		<-time.After(30 * time.Second)
 		synctest.Wait()
 		if e.Position() != 0 {
@@ -599,7 +642,7 @@ func TestRun_flushesByAgeAndAtTheEnd(t *testing.T) {
 		if s := e.Stats(); s.Events != 0 {
 			t.Errorf("not expired: %+v", s)
 		}
-		add(t, e, 2, one(2))
+		add(t, e, 2, one())
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -848,7 +891,7 @@ func TestConcurrent(t *testing.T) {
 	o.FlushRows = 200
 	o.Now = func() time.Time { return day0.Add(72 * time.Hour) } // merge eagerly
 	e := open(t, o)
-	const messages, each = 300, 10
+	const messages, each = 120, 10
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for range 2 {

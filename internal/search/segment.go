@@ -247,6 +247,9 @@ func openSegment(s *segment) (_ *openFile, err error) {
 
 // readLayout finds the columns.
 func (o *openFile) readLayout(file *parquet.File) error {
+	if version, _ := file.Lookup(layoutKey); version != layoutVersion {
+		return fmt.Errorf("layout %q is not known to this Muster, which reads %q", version, layoutVersion)
+	}
 	places := map[string]int{}
 	for i, path := range file.Schema().Columns() {
 		if len(path) != 1 {

@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
+	parquetzstd "github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // The fixed columns of a segment. An osquery column never has such a name,
@@ -53,7 +55,13 @@ const (
 	writeRows = 1024
 )
 
-// texts and numbers of the fixed columns, by their place in a schema.
+// A segment says which layout it has, so that a later one can be told from it.
+const (
+	layoutKey     = "muster.layout"
+	layoutVersion = "1"
+)
+
+// fixed is where the fixed columns are in a schema.
 type fixed struct {
 	time, received, seq, index, node, host, query, action, epoch, counter, line, decorations, rest int
 }
@@ -140,12 +148,32 @@ type segmentWriter struct {
 	path    string
 	file    *os.File
 	sum     hash.Hash32
-	parquet *parquet.Writer
+	parquet *parquet.GenericWriter[any]
 	columns []*parquet.ColumnWriter
 }
 
-// codecs keeps compressors for use again within the engine.
-type codecs struct{ zstd zstd.Codec }
+// codec compresses pages. They are small, so that its encoders have a window
+// to match instead of the usual 8 MiB; they are kept for use again until the
+// garbage collector wants them.
+type codec struct {
+	parquetzstd.Codec // decodes
+	encoders          sync.Pool
+}
+
+// Encode implements compress.Codec.
+func (c *codec) Encode(dst, src []byte) ([]byte, error) {
+	e, ok := c.encoders.Get().(*zstd.Encoder)
+	if !ok {
+		var err error
+		e, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true),
+			zstd.WithZeroFrames(true), zstd.WithEncoderCRC(false))
+		if err != nil {
+			return nil, fmt.Errorf("make compressor: %w", err)
+		}
+	}
+	defer c.encoders.Put(e)
+	return e.EncodeAll(src, dst[:0]), nil
+}
 
 // create starts a segment of the columns chosen. Rows, times and sequences
 // of the meta are filled in by the caller, the rest by finish.
@@ -163,15 +191,15 @@ func (e *Engine) create(m meta, l *layout) (*segmentWriter, error) {
 	for _, i := range append([]int{l.fixed.node}, l.dynamic...) {
 		blooms = append(blooms, parquet.SplitBlockFilter(bloomBits, l.names[i]))
 	}
-	w.parquet = parquet.NewWriter(io.MultiWriter(f, w.sum), &parquet.WriterConfig{Schema: l.schema},
-		parquet.Compression(&e.codecs.zstd),
+	w.parquet = parquet.NewGenericWriter[any](io.MultiWriter(f, w.sum), &parquet.WriterConfig{Schema: l.schema},
+		parquet.Compression(&e.codec),
 		parquet.PageBufferSize(pageBytes),
 		parquet.DataPageStatistics(false),
 		parquet.BloomFilters(blooms...),
 		parquet.CreatedBy("muster", "1", ""),
 		parquet.KeyValueMetadata("muster.query", validText(string(m.Query))),
 		parquet.KeyValueMetadata("muster.day", m.Day),
-		parquet.KeyValueMetadata("muster.layout", "1"),
+		parquet.KeyValueMetadata(layoutKey, layoutVersion),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Descending(timeColumn), parquet.Descending(seqColumn), parquet.Descending(indexColumn))),
 	)
 	w.columns = w.parquet.ColumnWriters()

@@ -178,12 +178,10 @@ func (d dialect) bulk(param int, columns ...string) string {
 // codes returns the typed code of either driver; the other is zero. An extended
 // SQLite code holds the plain one in its low byte.
 func codes(err error) (lite int, postgres string) {
-	var l *sqlite.Error
-	if errors.As(err, &l) {
+	if l, ok := errors.AsType[*sqlite.Error](err); ok {
 		return l.Code() & 0xff, ""
 	}
-	var p *pgconn.PgError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return 0, p.Code
 	}
 	return 0, ""
@@ -214,8 +212,7 @@ func overloaded(err error) bool {
 
 // taken reports whether a row with that key is there.
 func taken(err error) bool {
-	var l *sqlite.Error
-	if errors.As(err, &l) {
+	if l, ok := errors.AsType[*sqlite.Error](err); ok {
 		return l.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || l.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY
 	}
 	_, postgres := codes(err)

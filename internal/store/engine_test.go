@@ -1,3 +1,4 @@
+//nolint:thelper // the functions of the suite are tests, not helpers
 package store_test
 
 import (
@@ -26,6 +27,7 @@ import (
 
 // TestEngine is about the engines under the store, on both.
 func TestEngine(t *testing.T) {
+	t.Parallel()
 	for _, e := range engines() {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
@@ -99,6 +101,7 @@ func testRetry(t *testing.T, s *store.Store) {
 
 // TestMigrate: from nothing, on both, twice at once where servers may do so.
 func TestMigrate(t *testing.T) {
+	t.Parallel()
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		location := postgres(t).Empty(t)
@@ -150,8 +153,7 @@ func TestOpen_private(t *testing.T) {
 		ok(t, os.Chmod(path, 0o644))
 	}
 	_, err := store.Open(t.Context(), store.Options{URL: filepath.Join(path, "no", "dir"), Log: slog.New(slog.DiscardHandler), Now: time.Now})
-	var pathError *fs.PathError
-	if !errors.As(err, &pathError) {
+	if _, is := errors.AsType[*fs.PathError](err); !is {
 		t.Errorf("got %v", err)
 	}
 	_, err = store.Open(t.Context(), store.Options{URL: path})
@@ -210,15 +212,14 @@ func TestKill(t *testing.T) {
 }
 
 // child appends entries until it is killed, and tells each that is kept.
-func child(path string) int {
+func child(path string) {
 	ctx := context.Background()
 	s, err := store.Open(ctx, store.Options{URL: path, Log: slog.New(slog.DiscardHandler), Now: time.Now})
 	for err == nil {
 		var e audit.Entry
 		if e, err = s.AppendAudit(ctx, audit.Entry{Time: time.Now(), Actor: "child"}); err == nil {
-			_, err = fmt.Println(e.Seq)
+			_, err = fmt.Fprintln(os.Stdout, e.Seq)
 		}
 	}
 	fmt.Fprintln(os.Stderr, err)
-	return 1
 }

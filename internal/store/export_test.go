@@ -1,3 +1,4 @@
+//nolint:thelper // the functions of the suite are tests, not helpers
 package store
 
 import (

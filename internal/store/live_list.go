@@ -28,18 +28,18 @@ func scanLive(row scanner) (live.Query, error) {
 	return q, json.Unmarshal([]byte(counts), &q.Counts)
 }
 
-const targetColumns = `t.live_id, t.node_id, t.host_identifier, t.hostname, t.state, t.attempts, t.sent_at, t.answered_at, t.seq,
+const targetColumns = `t.node_id, t.host_identifier, t.hostname, t.state, t.attempts, t.sent_at, t.answered_at, t.seq,
 	t.message, t.wall_time_ms, t.user_time, t.system_time, t.memory`
 
-func scanTarget(row scanner, more ...any) (liveID string, t live.Target, err error) {
+func scanTarget(row scanner, more ...any) (t live.Target, err error) {
 	var sent, answered int64
 	dest := []any{
-		&liveID, &t.NodeID, &t.HostIdentifier, &t.Hostname, &t.State, &t.Attempts, &sent, &answered, &t.Seq,
+		&t.NodeID, &t.HostIdentifier, &t.Hostname, &t.State, &t.Attempts, &sent, &answered, &t.Seq,
 		&t.Message, &t.Stats.WallTimeMs, &t.Stats.UserTime, &t.Stats.SystemTime, &t.Stats.Memory,
 	}
 	err = row.Scan(append(dest, more...)...)
 	t.SentAt, t.AnsweredAt = moment(sent), moment(answered)
-	return liveID, t, err
+	return t, err
 }
 
 // RunningLive implements [live.Store].
@@ -51,8 +51,7 @@ func (s *Store) RunningLive(ctx context.Context) (map[string]live.Query, map[str
 	queries, targets := map[string]live.Query{}, map[string][]live.Target{}
 	for _, q := range running {
 		list, err := all(ctx, s.read, func(row scanner) (live.Target, error) {
-			_, t, err := scanTarget(row)
-			return t, err
+			return scanTarget(row)
 		}, `SELECT `+targetColumns+` FROM live_target t WHERE t.live_id = $1 ORDER BY t.node_id`, q.ID)
 		if err != nil {
 			return nil, nil, fail("read running live queries", err)
@@ -193,8 +192,8 @@ func answerWhere(f live.AnswerFilter, id string) *where {
 
 // targets reads up to limit targets with rows, and whether there are more.
 func (s *Store) targets(ctx context.Context, w *where, order string, limit int) (list []live.Target, more bool, err error) {
-	rows, err := s.read.QueryContext(ctx, `
-		SELECT `+targetColumns+`, COALESCE(r.data, '[]')
+	rows, err := s.read.QueryContext(ctx, //nolint:gosec // put together from constants only
+		`SELECT `+targetColumns+`, COALESCE(r.data, '[]')
 		FROM live_target t LEFT JOIN live_rows r ON r.live_id = t.live_id AND r.node_id = t.node_id
 		WHERE `+w.String()+` ORDER BY `+order+` LIMIT `+strconv.Itoa(limit+1), w.args...)
 	if err != nil {
@@ -207,7 +206,7 @@ func (s *Store) targets(ctx context.Context, w *where, order string, limit int) 
 			return list, true, nil
 		}
 		var data []byte
-		_, t, err := scanTarget(rows, &data)
+		t, err := scanTarget(rows, &data)
 		if err != nil {
 			return nil, false, err
 		}

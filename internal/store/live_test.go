@@ -1,3 +1,4 @@
+//nolint:thelper // the functions of the suite are tests, not helpers
 package store_test
 
 import (
@@ -52,15 +53,17 @@ func row(pairs ...string) osquery.Row {
 	return r
 }
 
-func counts(t testing.TB, s *store.Store, id string) (map[live.State]int, int) {
+// counts returns the counts and rows of query q.
+func counts(t testing.TB, s *store.Store) (map[live.State]int, int) {
 	t.Helper()
-	q := must(s.Live(t.Context(), id))(t)
+	q := must(s.Live(t.Context(), "q"))(t)
 	return q.Counts, q.Rows
 }
 
-func answers(t testing.TB, s *store.Store, id string, f live.AnswerFilter) ([]live.Target, string) {
+// answers returns a page of query q.
+func answers(t testing.TB, s *store.Store, f live.AnswerFilter) ([]live.Target, string) {
 	t.Helper()
-	list, next, err := s.LiveAnswers(t.Context(), id, f)
+	list, next, err := s.LiveAnswers(t.Context(), "q", f)
 	ok(t, err)
 	return list, next
 }
@@ -85,8 +88,11 @@ func testLive(t *testing.T, s *store.Store) {
 	// What was sent is kept after the answer, and several attempts at once.
 	sent := start.Add(-time.Second)
 	ok(t, s.MarkSent(t.Context(), []live.Delivery{
-		{LiveID: "q", NodeID: "n2", At: sent, Attempts: 1}, {LiveID: "q", NodeID: "n3", At: sent.Add(time.Second), Attempts: 2},
-		{LiveID: "q", NodeID: "n3", At: sent, Attempts: 1}, {LiveID: "q", NodeID: "nobody", At: sent, Attempts: 1}, {LiveID: "none", NodeID: "n3", At: sent, Attempts: 1},
+		{LiveID: "q", NodeID: "n2", At: sent, Attempts: 1},
+		{LiveID: "q", NodeID: "n3", At: sent.Add(time.Second), Attempts: 2},
+		{LiveID: "q", NodeID: "n3", At: sent, Attempts: 1},
+		{LiveID: "q", NodeID: "nobody", At: sent, Attempts: 1},
+		{LiveID: "none", NodeID: "n3", At: sent, Attempts: 1},
 	}))
 	ok(t, s.MarkSent(t.Context(), []live.Delivery{{LiveID: "q", NodeID: "n3", At: sent, Attempts: 1}}))
 	again := answer("q", 2, `{"other":"rows"}`)
@@ -94,13 +100,15 @@ func testLive(t *testing.T, s *store.Store) {
 		t.Errorf("a node answered twice: %v", fresh)
 	}
 	wantTargets := []live.Target{
-		{NodeID: "n2", HostIdentifier: "h2", Hostname: "h2.example", State: live.Answered, Attempts: 1, SentAt: sent, AnsweredAt: answered.ReceivedAt, Seq: 1,
-			Stats: answered.Stats, Rows: []osquery.Row{row("z", "1", "a", "2"), row("z", "3", "a", "4")}},
+		{
+			NodeID: "n2", HostIdentifier: "h2", Hostname: "h2.example", State: live.Answered, Attempts: 1, SentAt: sent, AnsweredAt: answered.ReceivedAt, Seq: 1,
+			Stats: answered.Stats, Rows: []osquery.Row{row("z", "1", "a", "2"), row("z", "3", "a", "4")},
+		},
 		{NodeID: "n1", HostIdentifier: "h1", Hostname: "h1.example", State: live.Failed, AnsweredAt: failed.ReceivedAt, Seq: 2, Message: failed.Message, Rows: []osquery.Row{}},
 		{NodeID: "n0", HostIdentifier: "h0", Hostname: "h0.example", State: live.Waiting, Rows: []osquery.Row{}},
 		{NodeID: "n3", HostIdentifier: "h3", Hostname: "h3.example", State: live.Sent, Attempts: 2, SentAt: sent.Add(time.Second), Rows: []osquery.Row{}},
 	}
-	got, _ := answers(t, s, "q", live.AnswerFilter{})
+	got, _ := answers(t, s, live.AnswerFilter{})
 	if diff := cmp.Diff(wantTargets, got); diff != "" {
 		t.Errorf("LiveAnswers (-want +got):\n%s", diff)
 	}
@@ -136,12 +144,12 @@ func testLiveLate(t *testing.T, s *store.Store) {
 	if fresh := must(s.SaveAnswers(t.Context(), late))(t); len(fresh) != 0 {
 		t.Errorf("late answers twice: %v", fresh)
 	}
-	got, rows := counts(t, s, "q")
+	got, rows := counts(t, s)
 	if diff := cmp.Diff(map[live.State]int{live.Answered: 2, live.Empty: 1, live.Expired: 1}, got); diff != "" || rows != 3 {
 		t.Errorf("%d rows, counts (-want +got):\n%s", rows, diff)
 	}
 	must(s.SaveAnswers(t.Context(), []live.Answer{answer("q", 3)}))(t)
-	if got, _ := counts(t, s, "q"); len(got) != 2 {
+	if got, _ := counts(t, s); len(got) != 2 {
 		t.Errorf("states of none stay: %v", got)
 	}
 	if queries, _, err := s.RunningLive(t.Context()); err != nil || len(queries) != 0 {
@@ -158,7 +166,7 @@ func testLiveStray(t *testing.T, s *store.Store) {
 	}
 	must(s.SaveAnswers(t.Context(), nil))(t)
 	ok(t, s.MarkSent(t.Context(), nil))
-	if got, rows := counts(t, s, "q"); got[live.Waiting] != 1 || rows != 0 {
+	if got, rows := counts(t, s); got[live.Waiting] != 1 || rows != 0 {
 		t.Errorf("got %v, %d rows", got, rows)
 	}
 }
@@ -168,7 +176,7 @@ func testLiveText(t *testing.T, s *store.Store) {
 	a := answer("q", 0, `{"nul":"a\u0000b","uni":"日本 🦀","":"<&>\"\\","dup":"1","dup":"2"}`)
 	a.State, a.Message = live.OverLimit, "bad\x00text \xff"
 	must(s.SaveAnswers(t.Context(), []live.Answer{a}))(t)
-	got, _ := answers(t, s, "q", live.AnswerFilter{})
+	got, _ := answers(t, s, live.AnswerFilter{})
 	want := row("nul", "a\x00b", "uni", "日本 🦀", "", `<&>"\`, "dup", "1", "dup", "2")
 	if diff := cmp.Diff([]osquery.Row{want}, got[0].Rows); diff != "" {
 		t.Errorf("rows (-want +got):\n%s", diff)
@@ -183,7 +191,7 @@ func testLiveEnd(t *testing.T, s *store.Store) {
 	ask(t, s, "q", 3)
 	ok(t, s.MarkSent(t.Context(), []live.Delivery{{LiveID: "q", NodeID: "n0", At: start, Attempts: 1}}))
 	ok(t, s.EndLive(t.Context(), "q", live.StoppedBy, live.Halted, start))
-	got, _ := counts(t, s, "q")
+	got, _ := counts(t, s)
 	if diff := cmp.Diff(map[live.State]int{live.Halted: 3}, got); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
@@ -246,7 +254,7 @@ func testLiveAnswers(t *testing.T, s *store.Store) {
 			f.Limit = limit
 			var ids []string
 			for {
-				list, next := answers(t, s, "q", f)
+				list, next := answers(t, s, f)
 				for _, target := range list {
 					ids = append(ids, target.NodeID)
 				}
@@ -271,7 +279,7 @@ func testLiveLarge(t *testing.T, s *store.Store) {
 	list := make([]live.Answer, count)
 	for i := range list {
 		list[i] = answer("q", i, `{"a":"1"}`)
-		if i < 40 {
+		if i < 24 {
 			list[i] = answer("q", i, large)
 		}
 	}
@@ -279,14 +287,14 @@ func testLiveLarge(t *testing.T, s *store.Store) {
 		t.Errorf("%d answers kept", len(fresh))
 	}
 	ok(t, s.EndLive(t.Context(), "q", live.Done, live.Expired, start))
-	if got, rows := counts(t, s, "q"); got[live.Answered] != count || rows != count {
+	if got, rows := counts(t, s); got[live.Answered] != count || rows != count {
 		t.Errorf("got %v, %d rows", got, rows)
 	}
-	first, next := answers(t, s, "q", live.AnswerFilter{Limit: 1000})
+	first, next := answers(t, s, live.AnswerFilter{Limit: 1000})
 	if len(first) > 20 || next == "" {
 		t.Errorf("a page with %d large answers", len(first))
 	}
-	second, _ := answers(t, s, "q", live.AnswerFilter{Limit: 1000, Cursor: next})
+	second, _ := answers(t, s, live.AnswerFilter{Limit: 1000, Cursor: next})
 	if second[0].Seq != first[len(first)-1].Seq+1 {
 		t.Errorf("page 2 begins at %d", second[0].Seq)
 	}
@@ -348,7 +356,7 @@ func testLiveTogether(t *testing.T, s *store.Store) {
 	for _, n := range fresh {
 		sum += n
 	}
-	got, rows := counts(t, s, "q")
+	got, rows := counts(t, s)
 	if seen := <-followed; sum != nodes || seen != nodes || rows != nodes || got[live.Answered] != nodes || len(got) != 1 {
 		t.Errorf("%d fresh, %d followed, %d rows, counts %v", sum, seen, rows, got)
 	}

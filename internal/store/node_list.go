@@ -100,10 +100,10 @@ func nodeWhere(f node.Filter) (*where, error) {
 	if f.Search != "" {
 		// Lower case in Go, not in SQL: both engines know only ASCII there.
 		part := `%` + likeEscaper().Replace(strings.ToLower(text(f.Search))) + `%`
-		w.add(`(n.search LIKE ? ESCAPE '!' OR p.address LIKE ? ESCAPE '!')`, part, part)
+		w.add(`(n.search LIKE ? ESCAPE '!' OR n.id IN (SELECT a.node_id FROM presence a WHERE a.address LIKE ? ESCAPE '!'))`, part, part)
 	}
 	if f.Tag != "" {
-		w.add(`EXISTS (SELECT 1 FROM node_tag t WHERE t.tag = ? AND t.node_id = n.id)`, text(f.Tag))
+		w.add(`n.id IN (SELECT t.node_id FROM node_tag t WHERE t.tag = ?)`, text(f.Tag))
 	}
 	if f.Platform != "" {
 		w.add(`n.platform = ?`, text(f.Platform))
@@ -145,10 +145,7 @@ func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 	if err != nil {
 		return node.Page{}, err
 	}
-	total, err := s.countNodes(ctx, f, w)
-	if err != nil {
-		return node.Page{}, fail("count nodes", err)
-	}
+	counted := *w // before the page is cut out
 	if f.Cursor != "" {
 		if err := w.after(f, column); err != nil {
 			return node.Page{}, err
@@ -177,7 +174,7 @@ func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 	if err != nil {
 		return node.Page{}, fail("list nodes", err)
 	}
-	page := node.Page{Nodes: []node.Node{}, Total: total}
+	page := node.Page{Nodes: []node.Node{}}
 	if len(items) > limit {
 		items = items[:limit]
 		if page.Next, err = sealCursor(items[limit-1].at); err != nil {
@@ -187,14 +184,17 @@ func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 	for _, i := range items {
 		page.Nodes = append(page.Nodes, i.Node)
 	}
-	return page, nil
+	if page.Total = len(items); page.Next != "" || f.Cursor != "" {
+		page.Total, err = s.countNodes(ctx, f, &counted)
+	}
+	return page, fail("count nodes", err)
 }
 
 // countNodes counts all nodes that a filter means. Without a condition on
 // presence an index of node is enough.
 func (s *Store) countNodes(ctx context.Context, f node.Filter, w *where) (total int, err error) {
 	from := `node n WHERE `
-	if f.Search != "" || f.Status != "" {
+	if f.Status != "" {
 		from = `node n CROSS JOIN presence p WHERE p.node_id = n.id AND `
 	}
 	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM `+from+w.String(), w.args...).Scan(&total)

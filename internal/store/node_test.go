@@ -1,3 +1,4 @@
+//nolint:thelper // the functions of the suite are tests, not helpers
 package store_test
 
 import (
@@ -93,7 +94,7 @@ func testEnrolRefused(t *testing.T, s *store.Store) {
 	}
 	var shown *node.Secret
 	_, err = s.Enrol(t.Context(), enrolment("web-1", "guessed", start), func(s *node.Secret) error { shown = s; return refusal })
-	if !errors.Is(err, refusal) || shown != nil { //nolint:errorlint // the very error
+	if !errors.Is(err, refusal) || shown != nil {
 		t.Errorf("unknown secret: got %v and secret %v", err, shown)
 	}
 	if got := must(s.Secrets(t.Context()))(t)[0]; got.Uses != 0 || !got.LastUsed.IsZero() {

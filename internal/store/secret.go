@@ -9,6 +9,7 @@ import (
 	"github.com/musterhq/muster/internal/node"
 )
 
+//nolint:gosec // names of columns, no secret
 const secretColumns = `name, tags, max_uses, uses, created_at, created_by, expires_at, revoked_at, last_used`
 
 func scanSecret(row scanner) (node.Secret, error) {

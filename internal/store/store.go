@@ -194,9 +194,9 @@ func fail(doing string, err error) error {
 }
 
 // missing gives a row that is not there the kind NotFound.
-func missing(err error, format string, args ...any) error {
+func missing(err error, message string) error {
 	if errors.Is(err, sql.ErrNoRows) {
-		return errs.New(errs.NotFound, format, args...)
+		return errs.New(errs.NotFound, "%s", message)
 	}
 	return err
 }

@@ -1,3 +1,4 @@
+//nolint:thelper // the functions of the suite are tests, not helpers
 package store_test
 
 import (
@@ -31,16 +32,15 @@ var pg server
 
 func TestMain(m *testing.M) {
 	if path := os.Getenv(childEnv); path != "" {
-		os.Exit(child(path))
+		child(path)
+		return
 	}
-	code := m.Run()
+	m.Run()
 	if pg.Postgres != nil {
 		if err := pg.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
-			code = 1
 		}
 	}
-	os.Exit(code)
 }
 
 // postgres returns the server, or skips the test where there is none to start;
@@ -73,6 +73,7 @@ func engines() []engine {
 // TestStore is the suite: the same for both engines, each test with a database
 // of its own.
 func TestStore(t *testing.T) {
+	t.Parallel()
 	for _, e := range engines() {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()

@@ -155,33 +155,33 @@ func (p *Postgres) Stop() error {
 
 // Fresh returns the URL of a database with tables and without rows, which lives
 // as long as the test.
-func (p *Postgres) Fresh(t testing.TB) string {
-	t.Helper()
+func (p *Postgres) Fresh(tb testing.TB) string {
+	tb.Helper()
 	name := "test_" + strconv.FormatInt(p.last.Add(1), 10)
-	if err := p.sql(t.Context(), "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
-		t.Fatal(err)
+	if err := p.sql(tb.Context(), "CREATE DATABASE "+name+" TEMPLATE "+template); err != nil {
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := p.sql(context.WithoutCancel(t.Context()), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-			t.Error(err)
+	tb.Cleanup(func() {
+		if err := p.sql(context.WithoutCancel(tb.Context()), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			tb.Error(err)
 		}
 	})
 	return p.url(name)
 }
 
 // Empty returns the URL of a database without tables, likewise.
-func (p *Postgres) Empty(t testing.TB) string {
-	t.Helper()
-	location := p.Fresh(t)
-	conn, err := pgx.Connect(t.Context(), location)
+func (p *Postgres) Empty(tb testing.TB) string {
+	tb.Helper()
+	location := p.Fresh(tb)
+	conn, err := pgx.Connect(tb.Context(), location)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	if _, err := conn.Exec(t.Context(), `DROP SCHEMA public CASCADE; CREATE SCHEMA public`); err != nil {
-		t.Fatal(err)
+	if _, err := conn.Exec(tb.Context(), `DROP SCHEMA public CASCADE; CREATE SCHEMA public`); err != nil {
+		tb.Fatal(err)
 	}
-	if err := conn.Close(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := conn.Close(tb.Context()); err != nil {
+		tb.Fatal(err)
 	}
 	return location
 }
@@ -207,14 +207,16 @@ func findPostgres() (string, error) {
 		return "", err
 	}
 	slices.SortFunc(dirs, func(a, b string) int { return release(b) - release(a) })
-	for _, dir := range append(dirs, filepath.SplitList(os.Getenv("PATH"))...) {
-		_, errInit := os.Stat(filepath.Join(dir, "initdb"))
-		_, errServe := os.Stat(filepath.Join(dir, "postgres"))
-		if errInit == nil && errServe == nil {
+	for _, dir := range dirs {
+		if _, err := os.Stat(filepath.Join(dir, "postgres")); err == nil { // not only the clients
 			return dir, nil
 		}
 	}
-	return "", ErrNoPostgres
+	program, err := exec.LookPath("postgres")
+	if err != nil {
+		return "", ErrNoPostgres
+	}
+	return filepath.Dir(program), nil
 }
 
 // release is the number in a path that Glob found.

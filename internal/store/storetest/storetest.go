@@ -11,26 +11,26 @@ import (
 )
 
 // New returns an empty store on SQLite that lives as long as the test.
-func New(t testing.TB) *store.Store {
-	t.Helper()
-	return Open(t, filepath.Join(t.TempDir(), "state.db"))
+func New(tb testing.TB) *store.Store {
+	tb.Helper()
+	return Open(tb, filepath.Join(tb.TempDir(), "state.db"))
 }
 
 // Open opens a store at a path or URL until the test ends. Its log goes to the
 // test's output.
-func Open(t testing.TB, location string) *store.Store {
-	t.Helper()
-	s, err := store.Open(t.Context(), store.Options{
+func Open(tb testing.TB, location string) *store.Store {
+	tb.Helper()
+	s, err := store.Open(tb.Context(), store.Options{
 		URL: location,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log: slog.New(slog.NewTextHandler(tb.Output(), nil)),
 		Now: time.Now,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := s.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return s

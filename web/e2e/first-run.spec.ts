@@ -1,0 +1,237 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+
+import { expect, test, type Page } from "@playwright/test";
+
+const token = process.env.MUSTER_E2E_SETUP_TOKEN ?? "";
+const shots = process.env.MUSTER_E2E_SCREENSHOTS ?? "";
+const user = "ada";
+const password = "correct horse battery staple";
+
+/** Everything that the browser complains about: errors, and breaches of the CSP. */
+function watch(page: Page): string[] {
+  const complaints: string[] = [];
+  page.on("pageerror", (err) => complaints.push(`uncaught: ${err.message}`));
+  page.on("console", (msg) => {
+    if (msg.type() !== "error") return;
+    // Before one is logged in, asking who one is answers 401, and says so.
+    if (msg.text().includes("401") && msg.location().url.endsWith("/api/v1/session")) return;
+    complaints.push(`console: ${msg.text()} (${msg.location().url})`);
+  });
+  return complaints;
+}
+
+async function capture(page: Page, name: string): Promise<void> {
+  if (!shots) return;
+  for (const theme of ["light", "dark"] as const) {
+    const dir = join(shots, theme);
+    mkdirSync(dir, { recursive: true });
+    await page.emulateMedia({ colorScheme: theme });
+    await expect(page.locator("html")).toHaveAttribute("data-theme", theme);
+    await page.screenshot({ path: join(dir, `${name}.png`), animations: "disabled" });
+  }
+  await page.emulateMedia({ colorScheme: null });
+}
+
+/** The number of rows that a grid has, on all its pages. */
+const gridRows = async (page: Page, name: string): Promise<number> =>
+  Number(await page.getByRole("table", { name, exact: true }).getAttribute("aria-rowcount")) - 1;
+
+test.describe.configure({ mode: "serial" });
+
+test.describe("first run", () => {
+  let page: Page;
+  let complaints: string[];
+  let hostname = "";
+
+  test.skip(token === "", "MUSTER_E2E_URL and MUSTER_E2E_SETUP_TOKEN say where the server is");
+  test.beforeAll(async ({ browser }) => {
+    page = await browser.newPage();
+    complaints = watch(page);
+  });
+  test.afterEach(() => {
+    expect(complaints, "what the browser complained about").toEqual([]);
+  });
+  test.afterAll(async () => {
+    await page.close();
+  });
+
+  test("sets up the first administrator", async () => {
+    await page.goto("/");
+    await expect(page).toHaveURL(/\/setup$/);
+    await page.goto("about:blank");
+    await page.goto(`/setup#token=${encodeURIComponent(token)}`);
+    await expect(page.getByRole("heading", { name: "Welcome" })).toBeVisible();
+    // The token must not stay in the address, nor be asked for again.
+    await expect(page).toHaveURL(/\/setup$/);
+    await expect(page.getByLabel("Setup token")).toHaveCount(0);
+
+    await page.getByLabel("User name").fill(user);
+    await page.getByLabel("Password", { exact: true }).fill("short");
+    await page.getByRole("button", { name: "Create administrator" }).click();
+    await expect(page.getByText("The two passwords differ")).toBeVisible();
+    await page.getByLabel("Password", { exact: true }).fill(password);
+    await page.getByLabel("Password again").fill(password);
+    await page.getByRole("button", { name: "Create administrator" }).click();
+    await expect(page.getByRole("heading", { name: "Overview", level: 1 })).toBeVisible();
+  });
+
+  test("shows the node that enrolled", async () => {
+    await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Nodes", exact: true }).click();
+    await expect(page).toHaveURL(/\/nodes$/);
+    await expect.poll(() => gridRows(page, "Nodes"), { timeout: 60_000 }).toBeGreaterThan(0);
+    const first = page.getByRole("table", { name: "Nodes" }).getByRole("row").nth(1);
+    hostname = await first.getByRole("link").first().innerText();
+    await expect(first).toContainText("online");
+
+    await page.keyboard.press("/");
+    await expect(page.getByRole("searchbox", { name: "Search nodes" })).toBeFocused();
+    await page.keyboard.type(hostname);
+    await expect(page).toHaveURL(/search=/);
+    await expect.poll(() => gridRows(page, "Nodes")).toBeGreaterThan(0);
+    await page.getByRole("searchbox", { name: "Search nodes" }).fill("no-such-node-anywhere");
+    await expect(page.getByText("No node matches")).toBeVisible();
+    await page.getByRole("button", { name: "Clear the filters" }).click();
+    await expect.poll(() => gridRows(page, "Nodes")).toBeGreaterThan(0);
+    await capture(page, "nodes");
+  });
+
+  test("opens the node and tags it", async () => {
+    await page.getByRole("table", { name: "Nodes" }).getByRole("link", { name: hostname, exact: true }).first().click();
+    await expect(page.getByRole("heading", { name: hostname, level: 1 })).toBeVisible();
+    await page.getByRole("button", { name: "Add tag" }).click();
+    await page.getByLabel("New tag").fill("from-the-ui");
+    await page.keyboard.press("Enter");
+    await expect(page.getByRole("button", { name: "Remove tag from-the-ui" })).toBeVisible();
+    await capture(page, "node");
+    await page.getByRole("tab", { name: "Config as served" }).click();
+    await expect(page.getByLabel("Config as served").last()).toContainText("schedule");
+  });
+
+  test("answers a live query", async () => {
+    await page.keyboard.press("g");
+    await page.keyboard.press("q");
+    await expect(page).toHaveURL(/\/live$/);
+    const editor = page.getByRole("textbox", { name: "SQL" });
+    await editor.click();
+
+    // Completion knows the columns of the table behind an alias.
+    await page.keyboard.type("SELECT p.cm FROM processes p");
+    for (let i = 0; i < " FROM processes p".length; i++) await page.keyboard.press("ArrowLeft");
+    await page.keyboard.press("Control+Space");
+    await expect(page.getByRole("option", { name: /cmdline/ })).toBeVisible();
+    await page.keyboard.press("Escape");
+    await expect(page.getByRole("complementary", { name: "Schema" })).toContainText("All running processes");
+
+    await page.keyboard.press("Control+a");
+    await page.keyboard.type("SELECT pid, name FROM processes LIMIT 5");
+    await page.keyboard.press("Escape");
+    const run = page.getByRole("button", { name: "Run", exact: true });
+    await expect(run).toBeDisabled();
+    await expect(page.getByText("no targets yet")).toBeVisible();
+    await page.getByRole("button", { name: "Choose targets" }).click();
+    await page.getByRole("button", { name: /All nodes/ }).click();
+    await expect(page.getByRole("status", { name: "Reach" })).toContainText(/hits \d+ node/);
+    await run.click();
+
+    await expect(page).toHaveURL(/\/live\/.+/);
+    await expect.poll(() => gridRows(page, "Rows"), { timeout: 60_000 }).toBeGreaterThan(0);
+    const grid = page.getByRole("table", { name: "Rows", exact: true });
+    await expect(grid.getByRole("columnheader", { name: "pid" })).toBeVisible();
+    await expect(grid.getByRole("columnheader", { name: "name" })).toBeVisible();
+    await expect(page.getByRole("tab", { name: /^Answered [1-9]/ })).toBeVisible();
+    await expect(page.getByRole("region", { name: "Progress" })).toContainText("done", { timeout: 60_000 });
+    await expect(page.getByRole("tab", { name: /^Waiting 0/ })).toBeVisible();
+
+    const all = await gridRows(page, "Rows");
+    await page.getByRole("searchbox", { name: "Filter the rows" }).fill("name:no-such-process");
+    await expect(page.getByText("No row matches the filter")).toBeVisible();
+    await page.getByRole("searchbox", { name: "Filter the rows" }).fill("");
+    await expect.poll(() => gridRows(page, "Rows")).toBe(all);
+    await grid.getByRole("button", { name: "pid" }).click();
+    await expect(grid.getByRole("columnheader", { name: "pid" })).toHaveAttribute("aria-sort", "ascending");
+    await capture(page, "live");
+
+    // The address shows the same results again.
+    await page.reload();
+    await expect.poll(() => gridRows(page, "Rows")).toBe(all);
+  });
+
+  test("remarks on a table that osquery lacks", async () => {
+    await page.getByRole("link", { name: "Live query", exact: true }).first().click();
+    await page.getByRole("textbox", { name: "SQL" }).click();
+    await page.keyboard.press("Control+a");
+    await page.keyboard.type("SELECT * FROM no_such_table");
+    await page.keyboard.press("Escape");
+    await expect(page.getByRole("list", { name: "Remarks" })).toContainText("osquery has no table no_such_table.");
+  });
+
+  test("lists events", async () => {
+    await page.keyboard.press("Escape");
+    await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Events" }).click();
+    await expect(page.getByRole("heading", { name: "Events", level: 1 })).toBeVisible();
+    await expect
+      .poll(
+        async () => {
+          await page.getByRole("button", { name: "Refresh" }).click();
+          return gridRows(page, "Events");
+        },
+        { timeout: 90_000, intervals: [500, 1000, 2000] },
+      )
+      .toBeGreaterThan(0);
+    const line = page.getByRole("table", { name: "Events" }).getByRole("row").nth(1);
+    await line.getByRole("button", { name: /Details/ }).click();
+    await line.getByRole("button", { name: "Raw JSON" }).click();
+    await expect(page.getByLabel("The event as JSON")).toContainText('"node_id"');
+    await line.getByRole("button", { name: /Details/ }).click();
+    await capture(page, "events");
+  });
+
+  test("creates and revokes an enroll secret", async () => {
+    await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Enroll secrets" }).click();
+    await page.getByRole("button", { name: "New secret" }).first().click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("Name", { exact: true }).fill("e2e-laptops");
+    await dialog.getByLabel(/^Tags/).fill("laptop");
+    await dialog.getByRole("button", { name: "Create secret" }).click();
+    await expect(dialog.getByLabel("Value of the enroll secret")).not.toBeEmpty();
+    await expect(dialog.getByLabel("Flagfile")).toContainText("--enroll_tls_endpoint=/api/osquery/enroll");
+    await dialog.getByRole("button", { name: "I have kept it" }).click();
+    const row = page.getByRole("table", { name: "Enroll secrets" }).getByRole("row", { name: /e2e-laptops/ });
+    await expect(row).toContainText("active");
+    await row.getByRole("button", { name: "Revoke e2e-laptops" }).click();
+    await page.getByRole("alertdialog").getByRole("button", { name: "Revoke" }).click();
+    await expect(row).toContainText("revoked");
+  });
+
+  test("shows the audit log and the overview", async () => {
+    await page.keyboard.press("g");
+    await page.keyboard.press("a");
+    await expect(page.getByRole("heading", { name: "Audit log", level: 1 })).toBeVisible();
+    await expect.poll(() => gridRows(page, "Audit log")).toBeGreaterThan(0);
+    await page.keyboard.press("g");
+    await page.keyboard.press("o");
+    await expect(page.getByRole("heading", { name: "Events per hour" })).toBeVisible();
+    await expect(page.getByRole("link", { name: /^Online/ })).toBeVisible();
+    await capture(page, "overview");
+  });
+
+  test("remembers the theme, logs out and in", async () => {
+    await page.getByRole("button", { name: /^Theme/ }).click();
+    await page.getByRole("menuitem", { name: "Dark" }).click();
+    await expect(page.locator("html")).toHaveAttribute("data-theme", "dark");
+    await page.reload();
+    await expect(page.locator("html")).toHaveAttribute("data-theme", "dark");
+
+    await page.getByRole("button", { name: "Account" }).click();
+    await page.getByRole("menuitem", { name: "Log out" }).click();
+    await expect(page.getByRole("heading", { name: "Log in" })).toBeVisible();
+    await page.goto("/events?action=added");
+    await expect(page).toHaveURL(/\/login\?next=/);
+    await page.getByLabel("User name").fill(user);
+    await page.getByLabel("Password").fill(password);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await expect(page).toHaveURL(/\/events\?action=added$/);
+    await expect(page.getByRole("heading", { name: "Events", level: 1 })).toBeVisible();
+  });
+});

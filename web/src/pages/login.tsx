@@ -1,0 +1,55 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { getRouteApi, useRouter } from "@tanstack/react-router";
+import { useState, type FormEvent } from "react";
+
+import { api, ApiError } from "@/api/client";
+import { sessionQuery } from "@/api/queries";
+import type { Session } from "@/api/types";
+import { useTitle } from "@/lib/hooks";
+import { Button, Field, Input } from "@/ui/controls";
+import { ErrorNote } from "@/ui/display";
+import { Gate } from "./gate";
+
+const route = getRouteApi("/login");
+
+/** A path on this site, whatever the address says. */
+const localPath = (next: string | undefined): string => (next && /^\/(?![/\\])/.test(next) ? next : "/");
+
+export function LoginPage() {
+  useTitle("Log in");
+  const { next } = route.useSearch() as { next?: string };
+  const client = useQueryClient();
+  const router = useRouter();
+  const [username, setUsername] = useState("");
+  const [password, setPassword] = useState("");
+  const login = useMutation({
+    mutationFn: () => api.post<Session>("/session", { username: username.trim(), password }),
+    onSuccess: async (session) => {
+      client.setQueryData(sessionQuery.queryKey, session);
+      router.history.push(localPath(next));
+    },
+  });
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    if (username.trim() && password) login.mutate();
+  };
+  const wrong = login.error instanceof ApiError && login.error.status === 401;
+  return (
+    <Gate title="Log in" note="Use your Muster account.">
+      <form onSubmit={submit} noValidate className="flex flex-col gap-4">
+        {login.error && (wrong ? <ErrorNote error="Wrong user name or password." /> : <ErrorNote error={login.error} />)}
+        <Field label="User name">
+          {(ids) => <Input {...ids} autoFocus autoComplete="username" value={username} onChange={(e) => setUsername(e.target.value)} required />}
+        </Field>
+        <Field label="Password">
+          {(ids) => (
+            <Input {...ids} type="password" autoComplete="current-password" value={password} onChange={(e) => setPassword(e.target.value)} required />
+          )}
+        </Field>
+        <Button type="submit" tone="primary" busy={login.isPending} className="mt-1 w-full">
+          Log in
+        </Button>
+      </form>
+    </Gate>
+  );
+}

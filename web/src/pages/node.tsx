@@ -1,0 +1,349 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
+import { Tabs } from "radix-ui";
+import { useState, type FormEvent, type ReactNode } from "react";
+
+import { api, ApiError } from "@/api/client";
+import { eventQueriesQuery, facetsQuery, nodeConfigQuery, nodeQuery } from "@/api/queries";
+import type { Node, NodeDetail } from "@/api/types";
+import { formatBytes, formatCount, platformName } from "@/lib/format";
+import { useTitle } from "@/lib/hooks";
+import { Agent, visible } from "@/lib/text";
+import { Bars } from "@/ui/bars";
+import { Button, buttonClass, CopyButton } from "@/ui/controls";
+import { Ago, Badge, Card, Code, Empty, ErrorNote, Facts, Loading, StatusDot, TagBadge } from "@/ui/display";
+import { Icon, PlatformIcon } from "@/ui/icons";
+import { Confirm, useNotify } from "@/ui/overlay";
+
+const route = getRouteApi("/shell/nodes/$id");
+
+export function NodePage() {
+  const { id } = route.useParams();
+  const { tab = "details" } = route.useSearch();
+  const navigate = route.useNavigate();
+  const { data: node, error, refetch } = useQuery(nodeQuery(id));
+  useTitle(node ? visible(node.hostname || node.host_identifier) : "Node");
+  if (error && !node) {
+    const gone = error instanceof ApiError && error.status === 404;
+    return (
+      <div className="p-5">
+        {gone ? (
+          <Empty icon="nodes" title="There is no such node" action={<Link to="/nodes" className={buttonClass()}>All nodes</Link>}>
+            It may have been deleted; if its agent still runs, it enrols again.
+          </Empty>
+        ) : (
+          <ErrorNote error={error} title="The node could not be loaded" onRetry={() => void refetch()} />
+        )}
+      </div>
+    );
+  }
+  if (!node) return <Loading lines={10} />;
+  return (
+    <div className="mx-auto flex max-w-[100rem] flex-col gap-4 px-5 py-4">
+      <NodeHeader node={node} />
+      <Strip node={node} />
+      <Tabs.Root value={tab} onValueChange={(value) => void navigate({ search: { tab: value }, replace: true })}>
+        <Tabs.List aria-label="About this node" className="mb-4 flex gap-1 border-b border-line">
+          <Tab value="details">Details</Tab>
+          <Tab value="events">Events</Tab>
+          <Tab value="config">Config as served</Tab>
+        </Tabs.List>
+        <Tabs.Content value="details">
+          <Details node={node} />
+        </Tabs.Content>
+        <Tabs.Content value="events">
+          <RecentEvents node={node} />
+        </Tabs.Content>
+        <Tabs.Content value="config">
+          <ServedConfig node={node} />
+        </Tabs.Content>
+      </Tabs.Root>
+    </div>
+  );
+}
+
+function Tab({ value, children }: { value: string; children: ReactNode }) {
+  return (
+    <Tabs.Trigger
+      value={value}
+      className="-mb-px h-9 border-b-2 border-transparent px-3 text-sm font-medium text-fg-3 hover:text-fg data-[state=active]:border-accent data-[state=active]:text-fg"
+    >
+      {children}
+    </Tabs.Trigger>
+  );
+}
+
+function NodeHeader({ node }: { node: NodeDetail }) {
+  const [deleting, setDeleting] = useState(false);
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const notify = useNotify();
+  const name = visible(node.hostname || node.host_identifier);
+  const remove = useMutation({
+    mutationFn: () => api.delete(`/nodes/${encodeURIComponent(node.id)}`),
+    onSuccess: async () => {
+      await navigate({ to: "/nodes" });
+      client.removeQueries({ queryKey: ["node", node.id] });
+      void client.invalidateQueries({ queryKey: ["nodes"] });
+      notify.done(`${name} is deleted`);
+    },
+    onError: notify.failed,
+  });
+  return (
+    <header className="flex flex-wrap items-center gap-x-4 gap-y-2">
+      <div className="min-w-0">
+        <div className="flex items-center gap-3">
+          <h1 className="truncate text-xl font-semibold tracking-tight">
+            <Agent>{node.hostname || node.host_identifier}</Agent>
+          </h1>
+          <Badge tone={node.status === "online" ? "ok" : "neutral"}>
+            <StatusDot status={node.status} bare /> {node.status}
+          </Badge>
+          {node.enrolments > 1 && (
+            <Badge tone="warn" title="It lost its key, or another machine has its identifier">
+              enrolled {node.enrolments} times
+            </Badge>
+          )}
+        </div>
+        <TagEditor node={node} />
+      </div>
+      <div className="ml-auto flex items-center gap-2">
+        <Button tone="danger" icon="trash" onClick={() => setDeleting(true)}>
+          Delete
+        </Button>
+        <Link to="/live" search={{ nodes: node.id }} className={buttonClass("primary")}>
+          <Icon name="live" size={15} /> Query this node
+        </Link>
+      </div>
+      <Confirm
+        open={deleting}
+        onOpenChange={setDeleting}
+        title={`Delete ${name}?`}
+        action="Delete node"
+        busy={remove.isPending}
+        onConfirm={() => remove.mutate()}
+      >
+        Its key stops working at once. An agent that still runs enrols again as a new node if its enroll secret is valid. Its events stay.
+      </Confirm>
+    </header>
+  );
+}
+
+function TagEditor({ node }: { node: Node }) {
+  const client = useQueryClient();
+  const notify = useNotify();
+  const { data: facets } = useQuery(facetsQuery);
+  const [adding, setAdding] = useState(false);
+  const [text, setText] = useState("");
+  const save = useMutation({
+    mutationFn: (tags: string[]) => api.put<Node>(`/nodes/${encodeURIComponent(node.id)}/tags`, { tags }),
+    onSuccess: (updated) => {
+      client.setQueryData<NodeDetail>(nodeQuery(node.id).queryKey, (old) => old && { ...old, tags: updated.tags });
+      void client.invalidateQueries({ queryKey: ["nodes"] });
+    },
+    onError: notify.failed,
+  });
+  const add = (e: FormEvent) => {
+    e.preventDefault();
+    const tags = text.split(/[\s,]+/).filter((t) => t && !node.tags.includes(t));
+    if (tags.length) save.mutate([...node.tags, ...tags]);
+    setText("");
+    setAdding(false);
+  };
+  const known = (facets?.tags ?? []).filter((t) => !node.tags.includes(t.value));
+  return (
+    <div className="mt-1.5 flex min-h-6 flex-wrap items-center gap-1" aria-label="Tags" role="group">
+      {node.tags.map((t) => (
+        <TagBadge key={t} tag={t} onRemove={() => save.mutate(node.tags.filter((x) => x !== t))} />
+      ))}
+      {adding ? (
+        <form onSubmit={add} className="flex">
+          <input
+            autoFocus
+            aria-label="New tag"
+            list="known-tags"
+            value={text}
+            onChange={(e) => setText(e.target.value)}
+            onKeyDown={(e) => e.key === "Escape" && setAdding(false)}
+            onBlur={() => !text && setAdding(false)}
+            className="h-5.5 w-36 rounded-sm border border-accent bg-surface px-1.5 text-xs"
+            placeholder="tag, then Enter"
+          />
+          <datalist id="known-tags">
+            {known.map((t) => (
+              <option key={t.value} value={t.value} />
+            ))}
+          </datalist>
+        </form>
+      ) : (
+        <button
+          type="button"
+          onClick={() => setAdding(true)}
+          className="inline-flex h-5 items-center gap-1 rounded-sm border border-dashed border-line-strong px-1.5 text-xs text-fg-3 hover:border-input hover:text-fg"
+        >
+          <Icon name="plus" size={11} /> Add tag
+        </button>
+      )}
+    </div>
+  );
+}
+
+/** The facts that one looks for first. */
+function Strip({ node }: { node: NodeDetail }) {
+  const info = node.details.system_info ?? {};
+  const memory = Number(info.physical_memory);
+  const items: [string, ReactNode][] = [
+    [
+      "Operating system",
+      <span key="os" className="inline-flex max-w-full items-center gap-1.5">
+        <PlatformIcon platform={node.platform} />
+        <Agent className="truncate">{node.os || platformName(node.platform)}</Agent>
+      </span>,
+    ],
+    ["osquery", <Agent key="v">{node.osquery_version}</Agent>],
+    ["Address", <Agent key="a">{node.address}</Agent>],
+    ["Memory", memory > 0 ? formatBytes(memory) : "–"],
+    ["Last seen", <Ago key="s" time={node.last_seen} />],
+    ["Enrolled", <Ago key="e" time={node.enrolled_at} />],
+  ];
+  return (
+    <dl className="grid grid-cols-3 overflow-hidden rounded-lg border border-line bg-surface shadow-card xl:grid-cols-6">
+      {items.map(([name, value]) => (
+        <div key={name} className="-mt-px -ml-px min-w-0 border-t border-l border-line px-4 py-2.5">
+          <dt className="text-xs text-fg-3">{name}</dt>
+          <dd className="tnum truncate text-sm font-medium">{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+function Details({ node }: { node: NodeDetail }) {
+  const tables = Object.entries(node.details);
+  return (
+    <div className="columns-1 gap-4 md:columns-2 2xl:columns-3 *:mb-4 *:break-inside-avoid">
+      <Card title="Identity">
+        <Facts
+          items={[
+            ["Id", <span key="i" className="font-mono text-xs">{node.id}</span>],
+            ["Host identifier", <Agent key="h" className="font-mono text-xs">{node.host_identifier}</Agent>],
+            ["Enroll secret", <span key="s" className="font-mono text-xs">{node.enroll_secret || "–"}</span>],
+            ["Enrolments", formatCount(node.enrolments)],
+          ]}
+        />
+      </Card>
+      {tables.map(([table, row]) => (
+        <Card key={table} title={<span className="font-mono text-xs">{table}</span>}>
+          <Facts
+            items={Object.entries(row)
+              .filter(([, v]) => v !== "")
+              .map(([k, v]) => [k, <Agent key={k} className="break-all">{v}</Agent>])}
+          />
+        </Card>
+      ))}
+    </div>
+  );
+}
+
+function RecentEvents({ node }: { node: NodeDetail }) {
+  const { data, error, refetch } = useQuery({ ...eventQueriesQuery({ node: node.id, since: "24h" }), refetchInterval: 15_000 });
+  if (error) return <ErrorNote error={error} title="The events could not be loaded" onRetry={() => void refetch()} />;
+  if (!data) return <Loading />;
+  if (data.queries.length === 0) {
+    return (
+      <Card>
+        <Empty icon="events" title="No events from this node in the last 24 hours">
+          <Link to="/events" search={{ node: node.id, since: "30d" }} className="text-accent hover:underline">
+            Search 30 days
+          </Link>
+        </Empty>
+      </Card>
+    );
+  }
+  const most = Math.max(...data.queries.map((q) => q.count));
+  return (
+    <div className="flex flex-col gap-4">
+      <Card
+        title="Last 24 hours"
+        actions={
+          <Link to="/events" search={{ node: node.id, since: "24h" }} className="text-xs font-medium text-accent hover:underline">
+            Open in events
+          </Link>
+        }
+      >
+        <Bars buckets={data.buckets} label="Events of this node" unit="events" height={120} />
+      </Card>
+      <Card title="By query" flush>
+        <table className="w-full table-fixed text-sm">
+          <thead>
+            <tr className="h-8 border-b border-line text-left text-xs text-fg-3 [&>th]:px-4 [&>th]:font-medium">
+              <th>Query</th>
+              <th className="w-[32%]">Events</th>
+              <th className="w-36">Last</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.queries.map((q) => (
+              <tr key={q.query} className="h-9 border-b border-line/70 last:border-0 hover:bg-hover [&>td]:px-4">
+                <td className="truncate">
+                  <Link to="/events" search={{ node: node.id, query: q.query, since: "24h" }} className="font-mono text-xs hover:text-accent">
+                    <Agent>{q.query}</Agent>
+                  </Link>
+                </td>
+                <td>
+                  <span className="flex items-center gap-3">
+                    <span className="tnum w-14 shrink-0 text-right">{formatCount(q.count)}</span>
+                    <span className="h-1.5 flex-1 overflow-hidden rounded-full bg-hover">
+                      <span className="block h-full rounded-full bg-chart" style={{ width: `${(q.count / most) * 100}%` }} />
+                    </span>
+                  </span>
+                </td>
+                <td className="text-fg-2">
+                  <Ago time={q.last} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Card>
+    </div>
+  );
+}
+
+function ServedConfig({ node }: { node: NodeDetail }) {
+  const { data, error, refetch } = useQuery(nodeConfigQuery(node.id));
+  if (error) return <ErrorNote error={error} title="The config could not be loaded" onRetry={() => void refetch()} />;
+  if (!data) return <Loading />;
+  const text = JSON.stringify(data.config, null, 2);
+  const reported = node.details.osquery_info?.config_hash;
+  return (
+    <Card
+      title={
+        <>
+          Revision <span className="font-mono text-xs">{data.revision}</span>
+        </>
+      }
+      actions={
+        <>
+          {reported ? (
+            reported === data.hash ? (
+              <Badge tone="ok">in use when it enrolled</Badge>
+            ) : (
+              <Badge title={`At enrolment it ran ${reported}`}>changed since it enrolled</Badge>
+            )
+          ) : null}
+          <span className="font-mono text-xs text-fg-3" title="config_hash of a node that runs it">
+            {data.hash.slice(0, 16)}
+          </span>
+          <CopyButton text={text} />
+        </>
+      }
+    >
+      <Code label="Config as served" className="max-h-[60vh]">
+        {visibleKeepingLines(text)}
+      </Code>
+    </Card>
+  );
+}
+
+const visibleKeepingLines = (text: string): string => text.split("\n").map(visible).join("\n");

@@ -1,0 +1,151 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useState, type FormEvent } from "react";
+
+import { api } from "@/api/client";
+import { secretsQuery } from "@/api/queries";
+import type { NewSecret, SecretInput } from "@/api/types";
+import { download } from "@/lib/copy";
+import { flagfile } from "@/lib/flagfile";
+import { Button, CopyButton, Field, Input, Select } from "@/ui/controls";
+import { Code, ErrorNote } from "@/ui/display";
+import { Icon } from "@/ui/icons";
+import { Dialog } from "@/ui/overlay";
+
+const day = 24 * 3600 * 1000;
+const lifetimes = [
+  { value: "", label: "Never" },
+  { value: String(day), label: "In a day" },
+  { value: String(7 * day), label: "In 7 days" },
+  { value: String(30 * day), label: "In 30 days" },
+  { value: String(365 * day), label: "In a year" },
+];
+
+const namePattern = /^[a-z0-9][a-z0-9._-]*$/;
+
+/** Creates an enroll secret, then shows its value, once. */
+export function SecretDialog({ open, onOpenChange, agentURL }: { open: boolean; onOpenChange: (open: boolean) => void; agentURL: string | undefined }) {
+  const [made, setMade] = useState<NewSecret | null>(null);
+  const close = () => {
+    onOpenChange(false);
+    setMade(null);
+  };
+  return (
+    <Dialog
+      open={open}
+      onOpenChange={(next) => (next ? onOpenChange(true) : close())}
+      title={made ? `Enroll secret ${made.name}` : "New enroll secret"}
+      description={made ? undefined : "A new node shows it to enrol."}
+      wide={made !== null}
+      locked={made !== null}
+    >
+      {made ? <SecretValue secret={made} agentURL={agentURL} onDone={close} /> : <SecretForm onMade={setMade} onCancel={close} />}
+    </Dialog>
+  );
+}
+
+export function SecretForm({ onMade, onCancel }: { onMade: (secret: NewSecret) => void; onCancel?: () => void }) {
+  const client = useQueryClient();
+  const [name, setName] = useState("");
+  const [tags, setTags] = useState("");
+  const [uses, setUses] = useState("");
+  const [lifetime, setLifetime] = useState("");
+  const create = useMutation({
+    mutationFn: (input: SecretInput) => api.post<NewSecret>("/secrets", input),
+    onSuccess: (secret) => {
+      void client.invalidateQueries({ queryKey: secretsQuery.queryKey });
+      onMade(secret);
+    },
+  });
+  const bad = name !== "" && !namePattern.test(name) ? "Lower-case letters, digits, dots and dashes" : undefined;
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    if (!name || bad) return;
+    const input: SecretInput = { name };
+    const list = tags.split(/[\s,]+/).filter(Boolean);
+    if (list.length) input.tags = list;
+    if (Number(uses) > 0) input.max_uses = Number(uses);
+    if (lifetime) input.expires_at = new Date(Date.now() + Number(lifetime)).toISOString();
+    create.mutate(input);
+  };
+  return (
+    <form onSubmit={submit} className="flex flex-col gap-4">
+      {create.error && <ErrorNote error={create.error} />}
+      <Field label="Name" hint="Lower-case letters, digits, dots and dashes, such as laptops-2026" error={bad}>
+        {(ids) => <Input {...ids} value={name} maxLength={64} onChange={(e) => setName(e.target.value)} required />}
+      </Field>
+      <Field label="Tags for nodes that enrol with it" hint="Separated by spaces; may stay empty">
+        {(ids) => <Input {...ids} value={tags} onChange={(e) => setTags(e.target.value)} />}
+      </Field>
+      <div className="grid grid-cols-2 gap-4">
+        <Field label="Uses" hint="Empty is no limit">
+          {(ids) => <Input {...ids} type="number" min={1} value={uses} onChange={(e) => setUses(e.target.value)} />}
+        </Field>
+        <div className="flex flex-col gap-1.5">
+          <span className="text-xs font-medium text-fg-2">Expires</span>
+          <Select label="Expires" value={lifetime} onChange={setLifetime} options={lifetimes} />
+        </div>
+      </div>
+      <div className="mt-1 flex justify-end gap-2">
+        {onCancel && <Button onClick={onCancel}>Cancel</Button>}
+        <Button type="submit" tone="primary" busy={create.isPending} disabled={!name || bad !== undefined}>
+          Create secret
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+export function SecretValue({ secret, agentURL, onDone }: { secret: NewSecret; agentURL: string | undefined; onDone?: () => void }) {
+  return (
+    <div className="flex flex-col gap-4">
+      <div className="flex items-start gap-2.5 rounded-md bg-warn-soft px-3 py-2 text-sm text-warn">
+        <Icon name="warn" size={16} className="mt-0.5" />
+        <p>Only a hash of it is stored: this is the one time that it is shown.</p>
+      </div>
+      <div className="flex items-center gap-2">
+        <output aria-label="Value of the enroll secret" className="min-w-0 flex-1 rounded-md border border-line bg-sunken px-3 py-1.5 font-mono text-sm break-all">
+          {secret.value}
+        </output>
+        <CopyButton text={secret.value} size="md" />
+      </div>
+      {agentURL && <EnrolSteps agentURL={agentURL} secret={secret.value} />}
+      {onDone && (
+        <div className="flex justify-end">
+          <Button tone="primary" onClick={onDone}>
+            I have kept it
+          </Button>
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** How to enrol a node, with a flagfile that is ready to be used. */
+export function EnrolSteps({ agentURL, secret }: { agentURL: string; secret?: string }) {
+  const flags = flagfile(agentURL);
+  return (
+    <ol className="flex list-decimal flex-col gap-3 pl-5 text-sm marker:text-fg-3">
+      <li>
+        Put the server's certificate, <code className="font-mono text-xs">ca.pem</code> in its data directory, on the host as{" "}
+        <code className="font-mono text-xs">/etc/osquery/muster-ca.pem</code>.
+      </li>
+      <li>
+        {secret ? "Put the value above" : "Put an enroll secret"} into <code className="font-mono text-xs">/etc/osquery/muster-secret</code>.
+      </li>
+      <li>
+        Start osqueryd with this flagfile:
+        <div className="relative mt-2">
+          <Code label="Flagfile" className="max-h-52">
+            {flags}
+          </Code>
+          <div className="absolute top-2 right-3 flex gap-1.5">
+            <Button size="sm" icon="download" onClick={() => download("osquery.flags", "text/plain", flags)}>
+              Download
+            </Button>
+            <CopyButton text={flags} label="Copy" />
+          </div>
+        </div>
+      </li>
+    </ol>
+  );
+}

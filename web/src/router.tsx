@@ -1,0 +1,170 @@
+import type { QueryClient } from "@tanstack/react-query";
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  Outlet,
+  redirect,
+} from "@tanstack/react-router";
+
+import { sessionQuery, setupQuery } from "./api/queries";
+import { Crashed, NotFound, Pending } from "./shell/states";
+import { Shell } from "./shell/shell";
+
+const rootRoute = createRootRouteWithContext<{ queryClient: QueryClient }>()({
+  component: Outlet,
+  errorComponent: Crashed,
+  notFoundComponent: NotFound,
+});
+
+const text = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined);
+
+/** Keeps the named search parameters and drops all others. */
+const only =
+  <K extends string>(...keys: K[]) =>
+  (search: Record<string, unknown>): { [P in K]?: string } => {
+    const out: { [P in K]?: string } = {};
+    for (const key of keys) {
+      const value = text(search[key]);
+      if (value !== undefined) out[key] = value;
+    }
+    return out;
+  };
+
+const setupRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/setup",
+  beforeLoad: async ({ context }) => {
+    const setup = await context.queryClient.fetchQuery(setupQuery);
+    if (!setup.needed) throw redirect({ to: "/login" });
+  },
+  component: lazyRouteComponent(() => import("./pages/setup"), "SetupPage"),
+});
+
+const loginRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/login",
+  validateSearch: only("next"),
+  beforeLoad: async ({ context }) => {
+    if (await context.queryClient.ensureQueryData(sessionQuery)) throw redirect({ to: "/" });
+    const setup = await context.queryClient.fetchQuery(setupQuery);
+    if (setup.needed) throw redirect({ to: "/setup" });
+  },
+  component: lazyRouteComponent(() => import("./pages/login"), "LoginPage"),
+});
+
+const shellRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  id: "shell",
+  beforeLoad: async ({ context, location }) => {
+    const session = await context.queryClient.ensureQueryData(sessionQuery);
+    if (!session) throw redirect({ to: "/login", search: location.href === "/" ? {} : { next: location.href } });
+  },
+  component: Shell,
+});
+
+const overviewRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/",
+  component: lazyRouteComponent(() => import("./pages/overview"), "OverviewPage"),
+});
+
+const nodesRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/nodes",
+  validateSearch: only("search", "tag", "platform", "status", "version", "sort", "order"),
+  component: lazyRouteComponent(() => import("./pages/nodes"), "NodesPage"),
+});
+
+const nodeRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/nodes/$id",
+  validateSearch: only("tab"),
+  component: lazyRouteComponent(() => import("./pages/node"), "NodePage"),
+});
+
+const liveRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/live",
+  validateSearch: only("sql", "nodes"),
+  component: lazyRouteComponent(() => import("./pages/live"), "LivePage"),
+});
+
+const liveIndexRoute = createRoute({
+  getParentRoute: () => liveRoute,
+  path: "/",
+  component: lazyRouteComponent(() => import("./pages/live-history"), "LiveHistory"),
+});
+
+const liveResultsRoute = createRoute({
+  getParentRoute: () => liveRoute,
+  path: "$id",
+  component: lazyRouteComponent(() => import("./pages/live-results"), "LiveResultsPage"),
+});
+
+const eventsRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/events",
+  validateSearch: only("query", "node", "action", "since", "until", "where"),
+  component: lazyRouteComponent(() => import("./pages/events"), "EventsPage"),
+});
+
+const secretsRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/secrets",
+  component: lazyRouteComponent(() => import("./pages/secrets"), "SecretsPage"),
+});
+
+const auditRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/audit",
+  component: lazyRouteComponent(() => import("./pages/audit"), "AuditPage"),
+});
+
+const routeTree = rootRoute.addChildren([
+  setupRoute,
+  loginRoute,
+  shellRoute.addChildren([
+    overviewRoute,
+    nodesRoute,
+    nodeRoute,
+    liveRoute.addChildren([liveIndexRoute, liveResultsRoute]),
+    eventsRoute,
+    secretsRoute,
+    auditRoute,
+  ]),
+]);
+
+/** Search parameters are plain strings, so that people can read and type them. */
+function parseSearch(search: string): Record<string, string> {
+  return Object.fromEntries(new URLSearchParams(search));
+}
+
+function stringifySearch(search: Record<string, unknown>): string {
+  const params = new URLSearchParams();
+  for (const [key, value] of Object.entries(search)) {
+    if (value !== undefined && value !== null && value !== "") params.set(key, String(value));
+  }
+  const out = params.toString();
+  return out ? `?${out}` : "";
+}
+
+export function makeRouter(queryClient: QueryClient) {
+  return createRouter({
+    routeTree,
+    context: { queryClient },
+    defaultPreload: "intent",
+    defaultPreloadStaleTime: 0,
+    defaultPendingComponent: Pending,
+    defaultErrorComponent: Crashed,
+    parseSearch,
+    stringifySearch,
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}
