@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/pprof"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,7 +18,7 @@ import (
 )
 
 func newServeCommand() *cobra.Command {
-	var file string
+	var file, profile string
 	cmd := &cobra.Command{
 		Use: "serve", Short: "Run the server", Args: noArgs,
 		Long: `Run the server: the API for agents, and the UI and API for people.
@@ -40,12 +42,30 @@ the file that --config names, else it is the default.`,
 					return err
 				}
 			}
-			return serve(cmd.Context(), a, log)
+			return profiled(profile, func() error { return serve(cmd.Context(), a, log) })
 		},
 	}
 	cmd.Flags().StringVar(&file, "config", os.Getenv("MUSTER_CONFIG"), "file of settings, YAML (MUSTER_CONFIG)")
+	cmd.Flags().StringVar(&profile, "cpu-profile", "", "write a CPU profile of the whole run to this file, for go tool pprof")
 	addConfigFlags(cmd)
 	return cmd
+}
+
+// profiled runs f and, if path is not empty, writes what it spent its time on.
+func profiled(path string, f func() error) (err error) {
+	if path == "" {
+		return f()
+	}
+	out, err := os.Create(path) //nolint:gosec // the operator names it
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return f()
 }
 
 // serve runs the server and reads its certificates again at SIGHUP.

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/musterhq/muster/internal/hostsql"
 )
 
@@ -333,8 +331,7 @@ func (s *stats) add(u usage, at time.Time) {
 func (a *Agent) measured(ctx context.Context, sql string) ([]*hostsql.Result, usage, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var before, after unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_THREAD, &before) // fails for no valid argument
+	user, system := threadTimes()
 	resident, started := residentBytes(), time.Now()
 	statements := hostsql.SplitStatements(sql)
 	if len(statements) == 0 {
@@ -349,9 +346,8 @@ func (a *Agent) measured(ctx context.Context, sql string) ([]*hostsql.Result, us
 		results = append(results, r)
 	}
 	u := usage{wall: time.Since(started).Milliseconds(), memory: max(0, residentBytes()-resident)}
-	_ = unix.Getrusage(unix.RUSAGE_THREAD, &after)
-	u.user = (unix.TimevalToNsec(after.Utime) - unix.TimevalToNsec(before.Utime)) / int64(time.Millisecond)
-	u.system = (unix.TimevalToNsec(after.Stime) - unix.TimevalToNsec(before.Stime)) / int64(time.Millisecond)
+	userAfter, systemAfter := threadTimes()
+	u.user, u.system = (userAfter - user).Milliseconds(), (systemAfter - system).Milliseconds()
 	return results, u, nil
 }
 

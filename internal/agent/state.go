@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // saved is what outlives the process beside logs and results.
@@ -55,7 +53,7 @@ func openDatabase(dir string) (*database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database_path: %w", err)
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("database_path %s is in use by another agent; give each its own: %w", dir, err), lock.Close())
 	}
 	d.lock = lock

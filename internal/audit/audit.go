@@ -8,7 +8,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Entry is one line of the log.
@@ -33,8 +35,14 @@ func (e *Entry) Seal() {
 }
 
 // Follows reports whether e is whole and comes right after prev. The first
-// entry follows the zero Entry.
+// entry follows the zero Entry. Record keeps valid UTF-8 only, so text that is
+// not was changed; the hash, which is of JSON, could not tell.
 func (e Entry) Follows(prev Entry) bool {
+	for _, s := range []string{e.Actor, e.Action, e.Target, e.Detail} {
+		if !utf8.ValidString(s) {
+			return false
+		}
+	}
 	sealed := e
 	sealed.Seal()
 	return sealed.Hash == e.Hash && e.Prev == prev.Hash && e.Seq == prev.Seq+1
@@ -58,7 +66,10 @@ func NewLog(store Store, now func() time.Time) *Log { return &Log{store, now} }
 
 // Record keeps one entry durably; detail may be nil. Do not act when it fails.
 func (l *Log) Record(ctx context.Context, actor, action, target string, detail any) error {
-	e := Entry{Time: l.now().UTC().Truncate(time.Microsecond), Actor: actor, Action: action, Target: target}
+	e := Entry{
+		Time:  l.now().UTC().Truncate(time.Microsecond),
+		Actor: valid(actor), Action: valid(action), Target: valid(target),
+	}
 	if detail != nil {
 		b, err := json.Marshal(detail)
 		if err != nil {
@@ -69,3 +80,5 @@ func (l *Log) Record(ctx context.Context, actor, action, target string, detail a
 	_, err := l.store.AppendAudit(ctx, e)
 	return err
 }
+
+func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }

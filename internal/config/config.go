@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -133,40 +134,64 @@ func (s *Server) file(b []byte) error {
 
 // setNode sets a key from YAML; a list may stand for a comma-separated text.
 func (s *Server) setNode(name string, value ast.Node) error {
-	var list []string
+	v, err := s.field(name)
+	if err != nil {
+		return err
+	}
+	values := []ast.Node{value}
 	if seq, ok := value.(*ast.SequenceNode); ok {
-		for _, v := range seq.Values {
-			var text string
-			if err := yaml.NodeToValue(v, &text); err != nil {
-				return fmt.Errorf("%s: %w", name, err)
-			}
-			list = append(list, text)
+		if v.Kind() != reflect.Slice {
+			return fmt.Errorf("%s: takes one value, not a list", name)
 		}
-		return s.set(name, strings.Join(list, ","))
+		values = seq.Values
 	}
-	var text any
-	if err := yaml.NodeToValue(value, &text); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	var list []string
+	for _, n := range values {
+		text, err := scalar(n)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		list = append(list, text)
 	}
-	if text == nil {
-		text = ""
+	return s.set(name, strings.Join(list, ","))
+}
+
+// scalar returns the text of a single value as it was written.
+func scalar(n ast.Node) (string, error) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, nil
+	case *ast.LiteralNode:
+		return n.Value.Value, nil
+	case *ast.NullNode:
+		return "", nil
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return n.GetToken().Value, nil
 	}
-	return s.set(name, fmt.Sprint(text))
+	return "", errors.New("must be a plain value")
+}
+
+// field returns the field of a key.
+func (s *Server) field(name string) (reflect.Value, error) {
+	v := reflect.ValueOf(s).Elem()
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("yaml") == name {
+			return v.Field(i), nil
+		}
+	}
+	return v, fmt.Errorf("unknown key %q; did you mean %q", name, nearest(name))
 }
 
 // set sets one key from text.
 func (s *Server) set(name, text string) error {
-	v := reflect.ValueOf(s).Elem()
-	for i := range v.NumField() {
-		if v.Type().Field(i).Tag.Get("yaml") != name {
-			continue
-		}
-		if err := parse(v.Field(i), text); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		return nil
+	v, err := s.field(name)
+	if err != nil {
+		return err
 	}
-	return fmt.Errorf("unknown key %q; did you mean %q", name, nearest(name))
+	if err := parse(v, text); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
 
 func parse(v reflect.Value, text string) error {
@@ -208,9 +233,10 @@ func format(v reflect.Value) string {
 // ParseDuration is time.ParseDuration that also knows days, as in 90d.
 func ParseDuration(text string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(text, "d"); ok {
+		const day, most = 24 * time.Hour, int64(math.MaxInt64 / (24 * time.Hour))
 		n, err := strconv.ParseInt(days, 10, 32)
-		if err == nil {
-			return time.Duration(n) * 24 * time.Hour, nil
+		if err == nil && -most <= n && n <= most {
+			return time.Duration(n) * day, nil
 		}
 	}
 	d, err := time.ParseDuration(text)
@@ -229,9 +255,9 @@ func (s *Server) Validate() error {
 	if s.DataDir == "" {
 		bad("data_dir", "must not be empty")
 	}
-	for key, addr := range map[string]string{"agent_listen": s.AgentListen, "admin_listen": s.AdminListen} {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			bad(key, "%q is not host:port", addr)
+	for _, l := range []struct{ key, addr string }{{"agent_listen", s.AgentListen}, {"admin_listen", s.AdminListen}} {
+		if _, _, err := net.SplitHostPort(l.addr); err != nil {
+			bad(l.key, "%q is not host:port", l.addr)
 		}
 	}
 	if (s.AgentCert == "") != (s.AgentKey == "") {
@@ -245,6 +271,9 @@ func (s *Server) Validate() error {
 	}
 	if s.Retention < 0 {
 		bad("retention", "must not be negative")
+	}
+	if s.DrainTimeout < 0 {
+		bad("drain_timeout", "must not be negative")
 	}
 	if s.StreamMax < 64<<20 {
 		bad("stream_max_bytes", "must be at least %d", 64<<20)

@@ -52,6 +52,9 @@ func (e *Event) append(dst []byte, last *Event, first bool) []byte {
 	if !first { // the first has nothing to equal
 		flags = e.same(last)
 	}
+	if e.Continues {
+		flags |= continues
+	}
 	dst = append(dst, flags)
 	if flags&sameTime == 0 {
 		dst = binary.AppendVarint(dst, e.Time.UnixMicro())
@@ -65,7 +68,7 @@ func (e *Event) append(dst []byte, last *Event, first bool) []byte {
 	if flags&sameDecorations == 0 {
 		dst = appendText(dst, string(e.Decorations))
 	}
-	if flags&continues == 0 {
+	if first || !e.Continues {
 		dst = binary.BigEndian.AppendUint64(dst, e.Line)
 	}
 	return appendText(dst, string(e.Columns))
@@ -81,11 +84,11 @@ func (e *Event) same(last *Event) (flags byte) {
 	if string(e.Decorations) == string(last.Decorations) {
 		flags |= sameDecorations
 	}
-	if e.Continues {
-		flags |= continues
-	}
 	return flags
 }
+
+// usualEvent is what an event of a batch takes at least, but for odd ones.
+const usualEvent = 16
 
 // DecodeBatch reads what Append wrote. The events' texts alias b.
 func DecodeBatch(b []byte) (Batch, error) {
@@ -97,16 +100,16 @@ func DecodeBatch(b []byte) (Batch, error) {
 	batch.NodeID = string(r.text())
 	batch.HostIdentifier = string(r.text())
 	batch.Received = time.UnixMicro(r.varint()).UTC()
-	for range r.count() {
+	for n := r.count(); n > 0 && !r.bad; n-- {
 		batch.Tags = append(batch.Tags, string(r.text()))
 	}
 	batch.LogType = string(r.text())
 	batch.Joins = r.byte() == 1
 	n := r.count()
-	batch.Events = make([]Event, 0, n)
+	batch.Events = make([]Event, 0, min(n, len(r.b)/usualEvent+1))
 	var e Event
-	for range n {
-		r.event(&e)
+	for i := 0; i < n && !r.bad; i++ {
+		r.event(&e, i == 0)
 		batch.Events = append(batch.Events, e)
 	}
 	if r.bad || len(r.b) != 0 {
@@ -116,7 +119,7 @@ func DecodeBatch(b []byte) (Batch, error) {
 }
 
 // event reads the next event over the one before.
-func (r *reader) event(e *Event) {
+func (r *reader) event(e *Event, first bool) {
 	flags := r.byte()
 	if flags&sameTime == 0 {
 		e.Time = time.UnixMicro(r.varint()).UTC()
@@ -132,7 +135,7 @@ func (r *reader) event(e *Event) {
 		}
 	}
 	e.Continues = flags&continues != 0
-	if !e.Continues {
+	if first || !e.Continues {
 		e.Line = r.uint64()
 	}
 	e.Columns = r.text()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,15 +31,18 @@ type Decoder struct {
 	parser fastjson.Parser
 	buf    []byte
 	log    Log
+	hash   xxhash.Digest
 	names  map[string]string
+	large  bool // holds the memory of a large body
 }
 
 // Decoders hands out Decoders that are warm. Safe for concurrent use.
 type Decoders struct{ pool sync.Pool }
 
-// maxKeptBuffer bounds what an idle Decoder keeps; a request of many
-// megabytes should not stay in memory.
-const maxKeptBuffer = 1 << 20
+// maxKept bounds the bodies whose buffers an idle Decoder keeps; those of a
+// request of many megabytes, which are several times as large, should not stay
+// in memory.
+const maxKept = 1 << 20
 
 // Get returns a Decoder; give it back with Put.
 func (d *Decoders) Get() *Decoder {
@@ -52,25 +54,27 @@ func (d *Decoders) Get() *Decoder {
 
 // Put takes a Decoder back.
 func (d *Decoders) Put(v *Decoder) {
-	if cap(v.buf) <= maxKeptBuffer {
+	if !v.large {
 		d.pool.Put(v)
 	}
 }
 
-// maxNames bounds the query names that a Decoder remembers.
-const maxNames = 4096
+// maxNames bounds the query names that a Decoder remembers, and maxName the
+// length of each.
+const (
+	maxNames = 4096
+	maxName  = 256
+)
 
 // Decode reads the body of a log request of any osquery version: event,
 // batch and snapshot format, numbers as strings, rows as "", decorations
 // nested or at the top level. Only a body that is no JSON object, or has data
 // that is no array, is an error; an odd line gives what can be read of it.
 func (d *Decoder) Decode(body []byte, received time.Time) (*Log, error) {
-	v, err := d.parser.ParseBytes(body)
+	d.large = d.large || len(body) > maxKept
+	v, err := osquery.ParseObject(&d.parser, body)
 	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "the body is not JSON")
-	}
-	if v.Type() != fastjson.TypeObject {
-		return nil, errs.New(errs.Invalid, "the body is a JSON %s; an object is needed", v.Type())
+		return nil, err
 	}
 	d.buf = d.buf[:0]
 	d.log = Log{
@@ -108,8 +112,9 @@ func (d *Decoder) Decode(body []byte, received time.Time) (*Log, error) {
 
 // result reads one line of the result log.
 func (d *Decoder) result(line *fastjson.Value, received time.Time) {
+	unix := integer(line.Get("unixTime"))
 	e := Event{
-		Time:    believable(integer(line.Get("unixTime")), received),
+		Time:    believable(unix, received),
 		Query:   d.name(line.GetStringBytes("name")),
 		Action:  d.name(line.GetStringBytes("action")),
 		Epoch:   integer(line.Get("epoch")),
@@ -132,7 +137,7 @@ func (d *Decoder) result(line *fastjson.Value, received time.Time) {
 			d.add(e, nil) // an empty snapshot says that there is nothing
 		}
 	}
-	d.seal(first)
+	d.seal(first, unix)
 }
 
 // rows adds an event per row; "" and null are no rows.
@@ -156,8 +161,9 @@ func (d *Decoder) add(e Event, row *fastjson.Value) {
 
 // status reads one line of the agent's own log.
 func (d *Decoder) status(line *fastjson.Value, received time.Time) {
+	unix := integer(line.Get("unixTime"))
 	e := Event{
-		Time:   believable(integer(line.Get("unixTime")), received),
+		Time:   believable(unix, received),
 		Query:  StatusQuery,
 		Action: Status,
 	}
@@ -170,23 +176,29 @@ func (d *Decoder) status(line *fastjson.Value, received time.Time) {
 		return false
 	})
 	d.log.Events = append(d.log.Events, e)
-	d.seal(len(d.log.Events) - 1)
+	d.seal(len(d.log.Events)-1, unix)
 }
 
 // seal gives the events of one line its identity: a hash of all that the line
-// said. An agent that sends a line again sends the same.
-func (d *Decoder) seal(first int) {
-	h := xxhash.New()
+// said, with the agent's own time, be it believable or not. An agent that sends
+// a line again sends the same.
+func (d *Decoder) seal(first int, unix int64) {
+	if first == len(d.log.Events) {
+		return // an empty batch line
+	}
+	h := &d.hash
+	h.Reset()
+	e := &d.log.Events[first]
 	var num [24]byte
+	binary.LittleEndian.PutUint64(num[:], uint64(unix))        //nolint:gosec // bits, not a number
+	binary.LittleEndian.PutUint64(num[8:], uint64(e.Epoch))    //nolint:gosec // bits, not a number
+	binary.LittleEndian.PutUint64(num[16:], uint64(e.Counter)) //nolint:gosec // bits, not a number
+	_, _ = h.Write(num[:])
+	_, _ = h.WriteString(e.Query)
+	_, _ = h.Write(e.Decorations)
 	for i := first; i < len(d.log.Events); i++ {
-		e := &d.log.Events[i]
-		binary.LittleEndian.PutUint64(num[:], uint64(e.Time.UnixMicro())) //nolint:gosec // bits, not a number
-		binary.LittleEndian.PutUint64(num[8:], uint64(e.Epoch))           //nolint:gosec // bits, not a number
-		binary.LittleEndian.PutUint64(num[16:], uint64(e.Counter))        //nolint:gosec // bits, not a number
-		_, _ = h.Write(num[:])
-		_, _ = h.WriteString(e.Query)
-		_, _ = h.WriteString(e.Action)
-		_, _ = h.Write(e.Columns)
+		_, _ = h.WriteString(d.log.Events[i].Action)
+		_, _ = h.Write(d.log.Events[i].Columns)
 	}
 	sum := h.Sum64()
 	for i := first; i < len(d.log.Events); i++ {
@@ -316,11 +328,14 @@ func (d *Decoder) name(b []byte) string {
 	if s, ok := d.names[string(b)]; ok {
 		return s
 	}
+	s := osquery.Clean(b)
+	if len(b) > maxName {
+		return s
+	}
 	if len(d.names) >= maxNames {
 		clear(d.names)
 	}
-	s := osquery.Clean(b)
-	d.names[strings.Clone(string(b))] = s
+	d.names[string(b)] = s
 	return s
 }
 
@@ -334,11 +349,10 @@ const (
 // believable returns the agent's time if it can be right, else when the line
 // was received, so that an event with a mad time stays findable.
 func believable(unix int64, received time.Time) time.Time {
-	t := time.Unix(unix, 0).UTC()
-	if unix < earliest || t.After(received.Add(maxAhead)) {
+	if unix < earliest || unix > received.Add(maxAhead).Unix() {
 		return received
 	}
-	return t
+	return time.Unix(unix, 0).UTC()
 }
 
 // integer reads a number or a string that holds one; agents before 5.10 sent

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -51,6 +52,9 @@ func ParsePosition(s string) (Position, error) {
 		return Position{}, errs.Field("cursor", "is not one that a search returned")
 	}
 	p.Time = time.UnixMicro(micros).UTC()
+	if p.String() != s {
+		return Position{}, errs.Field("cursor", "is not one that a search returned")
+	}
 	return p, nil
 }
 
@@ -125,18 +129,27 @@ func (c Condition) Match(value string, found bool) bool {
 }
 
 func compare(a, b string) int {
-	x, errA := strconv.ParseFloat(a, 64)
-	y, errB := strconv.ParseFloat(b, 64)
-	if errA != nil || errB != nil {
+	m, errA := strconv.ParseInt(a, 10, 64)
+	n, errB := strconv.ParseInt(b, 10, 64)
+	if errA == nil && errB == nil {
+		return cmp.Compare(m, n) // exact, also beyond 2^53
+	}
+	x, okA := number(a)
+	y, okB := number(b)
+	if !okA || !okB {
 		return strings.Compare(a, b)
 	}
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
+	return cmp.Compare(x, y)
+}
+
+// number reads a decimal number. A word that Go takes for one, as nan, inf or
+// 0x1p4, is text.
+func number(s string) (float64, bool) {
+	if s == "" || strings.Trim(s, "0123456789+-.eE") != "" {
+		return 0, false
 	}
-	return 0
+	f, err := strconv.ParseFloat(s, 64)
+	return f, err == nil
 }
 
 // maxConditions bounds what one search has to evaluate per event.
@@ -178,8 +191,14 @@ func parseCondition(words []word) (Condition, []word, error) {
 	if len(words) < 2 {
 		return Condition{}, nil, errs.Field("where", "is incomplete; write a column, an operator and a value, as in path = \"/bin/sh\"")
 	}
+	if w := words[0]; w.text == "" || (!w.quoted && strings.Trim(w.text, "=!<>") == "") {
+		return Condition{}, nil, errs.Field("where", "%q is no column; write a column, an operator and a value", w.text)
+	}
 	c := Condition{Column: words[0].text, Op: Op(strings.ToLower(words[1].text))}
-	if c.Op == "==" {
+	switch {
+	case words[1].quoted:
+		c.Op = "" // a text is none
+	case c.Op == "==":
 		c.Op = Equal
 	}
 	switch c.Op {

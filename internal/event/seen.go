@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/musterhq/muster/internal/osquery"
@@ -83,6 +84,10 @@ func (g *Guard) Fresh(events []Event) (fresh []Event, repeated int) {
 	return fresh, repeated
 }
 
+// maxLines bounds what is remembered of one node: far more than a request of an
+// agent holds, and reached only by one that repeats a line in every request.
+const maxLines = 64 << 10
+
 // Stored remembers the lines of events that are on disk now. With joins they
 // add to those before, see Batch.Joins.
 func (g *Guard) Stored(events []Event, joins bool) {
@@ -93,6 +98,9 @@ func (g *Guard) Stored(events []Event, joins bool) {
 		if !e.Continues {
 			g.n.lines = append(g.n.lines, e.Line)
 		}
+	}
+	if over := len(g.n.lines) - maxLines; over > 0 {
+		g.n.lines = slices.Clone(g.n.lines[over:])
 	}
 }
 

@@ -15,8 +15,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxDepth bounds the recursion of a trailing %%, as a file system may hold
@@ -175,51 +173,45 @@ func (h *host) file(ctx context.Context, q Constraints, yield func(Values) error
 
 // fileValues describes a file; nil if there is none.
 func fileValues(f found) Values {
-	var link, s unix.Stat_t
-	if !filepath.IsAbs(f.path) || unix.Lstat(f.path, &link) != nil {
+	if !filepath.IsAbs(f.path) {
+		return nil
+	}
+	s, ok := stat(f.path, false)
+	if !ok {
 		return nil
 	}
 	v := Values{"path": f.path, "directory": f.dir, "filename": f.name, "symlink": 0, "pid_with_namespace": 0}
-	if link.Mode&unix.S_IFMT == unix.S_IFLNK {
+	if s.mode&modeType == modeLink {
 		v["symlink"] = 1
 		if target, err := filepath.EvalSymlinks(f.path); err == nil {
 			v["symlink_target_path"] = target
 		}
+		if followed, ok := stat(f.path, true); ok {
+			s = followed // a dangling link is described itself
+		}
 	}
-	if unix.Stat(f.path, &s) != nil {
-		s = link // a dangling link is described itself
-	}
-	v["inode"], v["uid"], v["gid"], v["mode"] = s.Ino, int64(s.Uid), int64(s.Gid), fmt.Sprintf("%04o", s.Mode&0o7777)
-	v["device"], v["size"], v["block_size"], v["hard_links"] = strconv.FormatUint(s.Rdev, 10), s.Size, int64(s.Blksize), strconv.FormatUint(uint64(s.Nlink), 10) //nolint:unconvert // widths differ by architecture
-	v["atime"], v["mtime"], v["ctime"], v["btime"] = s.Atim.Sec, s.Mtim.Sec, s.Ctim.Sec, birth(f.path)
-	v["type"] = fileType(s.Mode)
+	v["inode"], v["uid"], v["gid"], v["mode"] = s.inode, s.uid, s.gid, fmt.Sprintf("%04o", s.mode&0o7777)
+	v["device"], v["size"], v["block_size"], v["hard_links"] = s.device, s.size, s.blockSize, s.links
+	v["atime"], v["mtime"], v["ctime"], v["btime"] = s.atime, s.mtime, s.ctime, s.btime
+	v["type"] = fileType(s.mode)
 	return v
 }
 
-// birth is a file's creation time, 0 where the file system has none.
-func birth(path string) int64 {
-	var s unix.Statx_t
-	if unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_BTIME, &s) != nil || s.Mask&unix.STATX_BTIME == 0 {
-		return 0
-	}
-	return s.Btime.Sec
-}
-
 func fileType(mode uint32) string {
-	switch mode & unix.S_IFMT {
-	case unix.S_IFREG:
+	switch mode & modeType {
+	case modeRegular:
 		return "regular"
-	case unix.S_IFDIR:
+	case modeDirectory:
 		return "directory"
-	case unix.S_IFLNK:
+	case modeLink:
 		return "symlink"
-	case unix.S_IFBLK:
+	case modeBlock:
 		return "block"
-	case unix.S_IFCHR:
+	case modeCharacter:
 		return "character"
-	case unix.S_IFIFO:
+	case modeFIFO:
 		return "fifo"
-	case unix.S_IFSOCK:
+	case modeSocket:
 		return "socket"
 	}
 	return "unknown"
@@ -306,20 +298,20 @@ func (h *host) suidBin(ctx context.Context, _ Constraints, yield func(Values) er
 			if err != nil || !e.Type().IsRegular() {
 				return nil //nolint:nilerr // skip what may not be read
 			}
-			var s unix.Stat_t
-			if unix.Lstat(path, &s) != nil || s.Mode&(unix.S_ISUID|unix.S_ISGID) == 0 {
-				return nil //nolint:nilerr // gone meanwhile, or an ordinary file
+			s, ok := stat(path, false)
+			if !ok || s.mode&(modeSetUID|modeSetGID) == 0 {
+				return nil
 			}
 			permissions := ""
-			if s.Mode&unix.S_ISUID != 0 {
+			if s.mode&modeSetUID != 0 {
 				permissions += "S"
 			}
-			if s.Mode&unix.S_ISGID != 0 {
+			if s.mode&modeSetGID != 0 {
 				permissions += "G"
 			}
 			return yield(Values{
 				"path": "/" + strings.TrimPrefix(strings.TrimPrefix(path, filepath.Join("/", h.root)), "/"), "permissions": permissions, "pid_with_namespace": 0,
-				"username": names[strconv.Itoa(int(s.Uid))], "groupname": teams[strconv.Itoa(int(s.Gid))],
+				"username": names[strconv.Itoa(int(s.uid))], "groupname": teams[strconv.Itoa(int(s.gid))],
 			})
 		})
 		if err != nil {

@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // clockTicks is USER_HZ, which is 100 on every architecture that Go runs on.
@@ -168,13 +166,4 @@ func (h *host) processOpenFiles(_ context.Context, q Constraints, yield func(Val
 			return yield(Values{"pid": pid, "fd": fd, "path": target})
 		})
 	})
-}
-
-// uname returns the kernel's release and the machine's architecture.
-func uname() (release, machine string) {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "", ""
-	}
-	return unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:])
 }

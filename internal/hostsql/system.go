@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 func (h *host) osVersion(_ context.Context, _ Constraints, yield func(Values) error) error {
@@ -181,11 +179,12 @@ func (h *host) mounts(_ context.Context, _ Constraints, yield func(Values) error
 		if target, err := filepath.EvalSymlinks(f[0]); err == nil && strings.HasPrefix(f[0], "/dev/") {
 			v["device_alias"] = target
 		}
-		var s unix.Statfs_t
-		// A dead network server would hold this call, and so every query.
-		if !remote(f[2]) && unix.Statfs(h.path(path), &s) == nil {
-			v["blocks_size"], v["blocks"], v["blocks_free"], v["blocks_available"] = s.Bsize, s.Blocks, s.Bfree, s.Bavail
-			v["inodes"], v["inodes_free"] = s.Files, s.Ffree
+		if remote(f[2]) {
+			return yield(v) // a dead server would hold the call, and so every query
+		}
+		if s, ok := statfs(h.path(path)); ok {
+			v["blocks_size"], v["blocks"], v["blocks_free"], v["blocks_available"] = s.blockSize, s.blocks, s.free, s.available
+			v["inodes"], v["inodes_free"] = s.inodes, s.inodesFree
 		}
 		return yield(v)
 	})

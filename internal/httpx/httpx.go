@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -93,50 +94,48 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 			b.buffers.Put(buf)
 		}
 	}()
-	src := io.Reader(&limited{r.Body, l.Wire})
-	switch encoding := r.Header.Get("Content-Encoding"); encoding {
+	src := io.Reader(&limited{r.Body, l.Wire, l.Wire})
+	switch encoding := r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
 	case "", "identity":
 	case "gzip":
 		z, err := b.inflate(src)
 		if err != nil {
-			return err
+			return broken(err, "the body is not gzip, as Content-Encoding says")
 		}
 		defer b.zips.Put(z)
-		src = &limited{z, l.Inflated}
+		src = &limited{z, l.Inflated, l.Inflated}
 	default:
 		return errs.New(errs.Invalid, "Content-Encoding %q is not understood; use gzip or none", encoding)
 	}
 	if _, err := buf.ReadFrom(src); err != nil {
-		var known *errs.Error
-		if errors.As(err, &known) {
-			return known
-		}
-		if errors.Is(err, context.Canceled) {
-			return err
-		}
-		return errs.Wrap(errs.Invalid, err, "the body could not be read to its end")
+		return broken(err, "the body could not be read to its end")
 	}
 	return use(buf.Bytes())
 }
 
+// broken says why a body was not read: over a limit, or else message.
+func broken(err error, message string) error {
+	var known *errs.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return errs.Wrap(errs.Invalid, err, message)
+}
+
 func (b *Bodies) inflate(src io.Reader) (*gzip.Reader, error) {
-	z, _ := b.zips.Get().(*gzip.Reader)
-	var err error
-	if z == nil {
-		z, err = gzip.NewReader(src)
-	} else {
-		err = z.Reset(src)
+	if z, _ := b.zips.Get().(*gzip.Reader); z != nil {
+		return z, z.Reset(src)
 	}
-	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "the body is not gzip, as Content-Encoding says")
-	}
-	return z, nil
+	return gzip.NewReader(src)
 }
 
 // limited fails, rather than ends, beyond the limit.
 type limited struct {
-	r    io.Reader
-	left int64
+	r           io.Reader
+	left, limit int64
 }
 
 func (l *limited) Read(p []byte) (int, error) {
@@ -145,14 +144,11 @@ func (l *limited) Read(p []byte) (int, error) {
 	}
 	n, err := l.r.Read(p)
 	if l.left -= int64(n); l.left < 0 {
-		return 0, tooLarge(0)
+		return 0, tooLarge(l.limit)
 	}
 	return n, err
 }
 
 func tooLarge(limit int64) error {
-	if limit == 0 {
-		return errs.New(errs.TooLarge, "the body is over the limit")
-	}
 	return errs.New(errs.TooLarge, "the body is over the limit of %d bytes", limit)
 }

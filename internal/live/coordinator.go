@@ -78,6 +78,7 @@ type run struct {
 	query   Query
 	targets map[string]*Target
 	open    int
+	stopped bool // by somebody, but the store did not take it yet
 }
 
 // watch wakes everybody who looks at one query.
@@ -186,7 +187,7 @@ func (c *Coordinator) Accept(ctx context.Context, answers []Answer) error {
 	for _, a := range fresh {
 		if r := c.running[a.LiveID]; r != nil {
 			c.answered(r, a)
-			if r.open == 0 {
+			if r.open == 0 && !r.stopped {
 				done = append(done, a.LiveID)
 			}
 		}
@@ -235,7 +236,7 @@ func (c *Coordinator) Stop(ctx context.Context, id string) error {
 }
 
 // end takes the query out of memory first, so that nothing is delivered any
-// more even when the store fails; then it is armed again, to be ended later.
+// more even when the store fails; then it is noted again, to be ended later.
 func (c *Coordinator) end(ctx context.Context, id string, phase Phase, open State) error {
 	c.mu.Lock()
 	r := c.running[id]
@@ -244,6 +245,9 @@ func (c *Coordinator) end(ctx context.Context, id string, phase Phase, open Stat
 		return nil
 	}
 	delete(c.running, id)
+	if phase == StoppedBy {
+		r.stopped = true
+	}
 	for nodeID, t := range r.targets {
 		if t.State.open() {
 			c.unpend(nodeID, r)
@@ -253,7 +257,7 @@ func (c *Coordinator) end(ctx context.Context, id string, phase Phase, open Stat
 	err := c.store.EndLive(ctx, id, phase, open, c.now())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err != nil && phase != StoppedBy {
+	if err != nil {
 		c.running[id] = r // the next tick tries again; nothing is pending in it
 	}
 	c.wake(id)
@@ -358,6 +362,8 @@ func (c *Coordinator) endDue(ctx context.Context) error {
 	c.mu.RLock()
 	for id, r := range c.running {
 		switch {
+		case r.stopped:
+			due[id] = StoppedBy
 		case r.open == 0:
 			due[id] = Done
 		case !now.Before(r.query.ExpiresAt):
@@ -366,7 +372,11 @@ func (c *Coordinator) endDue(ctx context.Context) error {
 	}
 	c.mu.RUnlock()
 	for id, phase := range due {
-		if err := c.end(ctx, id, phase, Expired); err != nil {
+		open := Expired
+		if phase == StoppedBy {
+			open = Halted
+		}
+		if err := c.end(ctx, id, phase, open); err != nil {
 			return err
 		}
 	}

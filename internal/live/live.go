@@ -5,7 +5,9 @@
 package live
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/internal/node"
@@ -98,11 +100,20 @@ type Answer struct {
 const (
 	MaxRows  = 10_000
 	MaxBytes = 8 << 20
+	// maxMessage is far above what SQLite says; agents set no limit.
+	maxMessage = 4 << 10
 )
+
+func cut(message string) string {
+	if len(message) > maxMessage {
+		return strings.ToValidUTF8(message[:maxMessage], "") + " …"
+	}
+	return message
+}
 
 // Receive judges what a node answered.
 func Receive(nodeID string, a osquery.QueryAnswer, now time.Time) (Answer, error) {
-	out := Answer{LiveID: a.ID, NodeID: nodeID, Message: a.Message, Stats: a.Stats, ReceivedAt: now}
+	out := Answer{LiveID: a.ID, NodeID: nodeID, Message: cut(a.Message), Stats: a.Stats, ReceivedAt: now}
 	switch {
 	case a.Denylisted():
 		out.State = Denylisted
@@ -115,24 +126,29 @@ func Receive(nodeID string, a osquery.QueryAnswer, now time.Time) (Answer, error
 	}
 	size := 0
 	for i, r := range a.Rows {
-		row, err := r.MarshalJSON()
+		plain, err := r.MarshalJSON()
 		if err != nil {
 			return Answer{}, err
 		}
-		if size += len(row); i == MaxRows || size > MaxBytes {
+		// As encoding/json writes a RawMessage; else an answer grows up to
+		// sixfold on its way into the stream, beyond what that takes.
+		var row bytes.Buffer
+		json.HTMLEscape(&row, plain)
+		if size += row.Len(); i == MaxRows || size > MaxBytes {
 			out.State = OverLimit
 			break
 		}
-		out.Rows = append(out.Rows, row)
+		out.Rows = append(out.Rows, row.Bytes())
 	}
 	return out, nil
 }
 
 // Size returns about how many bytes the answer takes.
 func (a Answer) Size() int {
-	n := len(a.Message)
+	const names = 256 // of the fields, with the stats
+	n := names + len(a.LiveID) + len(a.NodeID) + len(a.Message)
 	for _, r := range a.Rows {
-		n += len(r)
+		n += len(r) + 1
 	}
 	return n
 }

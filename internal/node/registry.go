@@ -84,6 +84,9 @@ type Registry struct {
 	byKey   map[KeyHash]*Identity
 	byID    map[string]*entry
 	version int64
+	// forgotten is not nil while Sync reads: nodes that it may still see and
+	// that must not come back.
+	forgotten map[string]bool
 }
 
 type entry struct {
@@ -168,18 +171,23 @@ func (r *Registry) Select(s Selector) (nodes []*Identity, unknown []string) {
 
 // Sync learns of all changes since the last call. Call it from one goroutine.
 func (r *Registry) Sync(ctx context.Context) error {
-	r.mu.RLock()
+	r.mu.Lock()
 	version := r.version
-	r.mu.RUnlock()
+	r.forgotten = map[string]bool{}
+	r.mu.Unlock()
 	var changes []Change
 	version, err := r.store.NodesSince(ctx, version, func(c Change) { changes = append(changes, c) })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	forgotten := r.forgotten
+	r.forgotten = nil
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	for _, c := range changes {
-		r.apply(c)
+		if !forgotten[c.Node.ID] {
+			r.apply(c)
+		}
 	}
 	r.version = version
 	return nil
@@ -222,7 +230,14 @@ func (r *Registry) add(n Node, key KeyHash, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := Change{Node: n, Key: key}
-	if old := r.byID[n.ID]; old != nil && old.key != key {
+	old := r.byID[n.ID]
+	switch {
+	case old == nil || old.key == key:
+	case n.Version < old.version: // a later enrolment was faster; this key is the one before
+		delete(r.byKey, old.oldKey)
+		old.oldKey, old.oldUntil = key, now.Add(KeyGrace)
+		r.byKey[key] = old.identity
+	default:
 		c.OldKey, c.OldUntil = old.key, now.Add(KeyGrace)
 	}
 	r.apply(c)
@@ -234,6 +249,9 @@ func (r *Registry) Forget(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.apply(Change{Node: Node{ID: id}, Gone: true})
+	if r.forgotten != nil {
+		r.forgotten[id] = true
+	}
 }
 
 // expire drops keys whose grace has passed.

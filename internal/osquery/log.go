@@ -19,7 +19,7 @@ type LogRequest struct {
 }
 
 // Encode returns the body that osquery sends. Compressed bodies have node_key
-// first, plain ones last (seen on the wire).
+// and log_type first, plain ones last (seen on the wire).
 func (r LogRequest) Encode(compressed bool) ([]byte, error) {
 	if r.Data == nil {
 		r.Data = []json.RawMessage{}
@@ -27,9 +27,9 @@ func (r LogRequest) Encode(compressed bool) ([]byte, error) {
 	if compressed {
 		return encode(struct {
 			NodeKey string            `json:"node_key"`
-			Data    []json.RawMessage `json:"data"`
 			LogType string            `json:"log_type"`
-		}{r.NodeKey, r.Data, r.LogType})
+			Data    []json.RawMessage `json:"data"`
+		}{r.NodeKey, r.LogType, r.Data})
 	}
 	return encode(r)
 }

@@ -24,14 +24,91 @@ import (
 // values are valid only during the call.
 func object(body []byte, use func(*fastjson.Value) error) error {
 	var parser fastjson.Parser
-	v, err := parser.ParseBytes(body)
+	v, err := ParseObject(&parser, body)
 	if err != nil {
-		return errs.Wrap(errs.Invalid, err, "the body is not JSON")
-	}
-	if v.Type() != fastjson.TypeObject {
-		return errs.New(errs.Invalid, "the body is a JSON %s; an object is needed", v.Type())
+		return err
 	}
 	return use(v)
+}
+
+// ParseObject parses body, which must be one JSON object, with a parser of the
+// caller's. The value is valid until that parser's next use.
+func ParseObject(parser *fastjson.Parser, body []byte) (*fastjson.Value, error) {
+	if err := precheck(body); err != nil {
+		return nil, err
+	}
+	v, err := parser.ParseBytes(body)
+	if err != nil {
+		return nil, errs.Wrap(errs.Invalid, err, "the body is not JSON")
+	}
+	if v.Type() != fastjson.TypeObject {
+		return nil, errs.New(errs.Invalid, "the body is a JSON %s; an object is needed", v.Type())
+	}
+	return v, nil
+}
+
+// maxValues bounds the values in one body: the parser takes some 100 bytes for
+// each, and a hostile body can hold one in every two bytes. Real rows have one
+// in about 20.
+const maxValues = 4 << 20
+
+// precheck refuses what would cost the parser far more than its size: too many
+// values, and a misspelt word, which the parser's error quotes together with
+// all that follows, once per level of nesting. It looks at what is outside of
+// strings only, which is little.
+func precheck(body []byte) error {
+	values := 0
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '"':
+			n := stringLen(body[i+1:])
+			if n < 0 {
+				return errs.New(errs.Invalid, "the body is not JSON: it ends within a string")
+			}
+			i += n
+		case ',', '[', '{':
+			values++
+		case 't', 'f', 'n', 'N', 'i', 'I':
+			n := wordOf(body[i:])
+			if n == 0 {
+				return errs.New(errs.Invalid, "the body is not JSON: a value at byte %d is none", i)
+			}
+			i += n - 1
+		}
+	}
+	if values > maxValues {
+		return errs.New(errs.TooLarge, "the body holds over %d values", maxValues)
+	}
+	return nil
+}
+
+// stringLen returns the length of the string that b begins within, with its
+// closing quote; -1 if it does not end.
+func stringLen(b []byte) int {
+	for at := 0; ; at++ {
+		n := bytes.IndexByte(b[at:], '"')
+		if n < 0 {
+			return -1
+		}
+		at += n
+		slashes := 0
+		for slashes < at && b[at-1-slashes] == '\\' {
+			slashes++
+		}
+		if slashes%2 == 0 {
+			return at + 1
+		}
+	}
+}
+
+// wordOf returns the length of the JSON word that b begins with, 0 for none.
+func wordOf(b []byte) int {
+	for _, word := range []string{"true", "false", "null"} {
+		if len(b) >= len(word) && string(b[:len(word)]) == word {
+			return len(word)
+		}
+	}
+	return 0
 }
 
 // text returns a string, number or boolean as text; anything else is "".

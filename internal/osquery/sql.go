@@ -21,12 +21,14 @@ func CheckSelect(sql string) error {
 	if word != "SELECT" && word != "WITH" && word != "VALUES" {
 		return errs.Field("sql", "begins with %q; only SELECT is sent to nodes", firstWord(rest))
 	}
-	for rest != "" {
+	ended := false
+	for ; rest != ""; rest = skipSpace(rest) {
 		n, semicolon := token(rest)
 		rest = rest[n:]
-		if semicolon && strings.Trim(skipSpace(rest), "; \t\r\n") != "" {
+		if ended && !semicolon {
 			return errs.Field("sql", "holds more than one statement; agents run one")
 		}
+		ended = ended || semicolon
 	}
 	return nil
 }

@@ -50,10 +50,11 @@ type Authority struct {
 // and its key, which only the server's user can read.
 func OpenAuthority(dir string, now time.Time) (*Authority, error) {
 	a := &Authority{dir: dir}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, caCert), filepath.Join(dir, caKey))
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(a.CertPath()); errors.Is(err, fs.ErrNotExist) {
 		return a, a.make(now)
 	}
+	// A certificate without its key is not made anew: agents have pinned it.
+	pair, err := tls.LoadX509KeyPair(a.CertPath(), filepath.Join(dir, caKey))
 	if err != nil {
 		return nil, fmt.Errorf("the server's CA (%s and %s in %s): %w", caCert, caKey, dir, err)
 	}
@@ -66,7 +67,7 @@ func OpenAuthority(dir string, now time.Time) (*Authority, error) {
 }
 
 func (a *Authority) make(now time.Time) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := a.openKey()
 	if err != nil {
 		return err
 	}
@@ -84,11 +85,38 @@ func (a *Authority) make(now time.Time) error {
 		return err
 	}
 	a.key = key
-	// The key first: a CA without its key would be pinned and never usable.
-	if err := writeKey(filepath.Join(a.dir, caKey), key); err != nil {
-		return err
+	return writeCert(a.CertPath(), 0o644, der)
+}
+
+// openKey returns the CA's key, which is kept before there is a certificate: a
+// CA without its key would be pinned and never usable. With the same key,
+// agents that pinned a certificate which was lost accept the next one, too.
+func (a *Authority) openKey() (crypto.Signer, error) {
+	path := filepath.Join(a.dir, caKey)
+	b, err := os.ReadFile(path) //nolint:gosec // a file of our own directory
+	if errors.Is(err, fs.ErrNotExist) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			return nil, err
+		}
+		return key, writeKey(path, key)
 	}
-	return writeCert(filepath.Join(a.dir, caCert), 0o644, der)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return nil, fmt.Errorf("the key of the server's CA: %s is not PEM", path)
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("the key of the server's CA, %s: %w", path, err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("the key of the server's CA: a key of type %T cannot sign", key)
+	}
+	return signer, nil
 }
 
 // CertPath returns the file of the CA certificate.
@@ -105,6 +133,9 @@ func (a *Authority) Pool() *x509.CertPool {
 // addresses. It keeps the one that is there while it fits and lasts, else makes
 // another.
 func (a *Authority) ServerCert(names []string, now time.Time) (certFile, keyFile string, err error) {
+	if len(names) == 0 {
+		return "", "", errors.New("a server certificate needs a name")
+	}
 	certFile, keyFile = filepath.Join(a.dir, leafCert), filepath.Join(a.dir, leafKey)
 	if pair, err := tls.LoadX509KeyPair(certFile, keyFile); err == nil && a.fits(pair.Leaf, names, now) {
 		return certFile, keyFile, nil

@@ -39,9 +39,10 @@ type Config struct {
 type Catalog struct{ config *Config }
 
 // document is the form of the YAML file. Its top-level keys are osquery's own.
+// Fields are in the order of their keys, so that the JSON is.
 type document struct {
-	Options    map[string]any  `yaml:"options" json:"options,omitempty"`
 	Decorators map[string]any  `yaml:"decorators" json:"decorators,omitempty"`
+	Options    map[string]any  `yaml:"options" json:"options,omitempty"`
 	Packs      map[string]pack `yaml:"packs" json:"packs,omitempty"`
 }
 
@@ -53,12 +54,12 @@ type pack struct {
 // query has the keys of osquery's schedule (osquery/config/packs.cpp). The
 // description is for people and is not sent.
 type query struct {
-	Query           string `yaml:"query" json:"query"`
 	Interval        int    `yaml:"interval" json:"interval"`
-	Snapshot        bool   `yaml:"snapshot" json:"snapshot,omitempty"`
 	Platform        string `yaml:"platform" json:"platform,omitempty"`
-	Version         string `yaml:"version" json:"version,omitempty"`
+	Query           string `yaml:"query" json:"query"`
+	Snapshot        bool   `yaml:"snapshot" json:"snapshot,omitempty"`
 	StartupPriority int    `yaml:"startup_priority" json:"startup_priority,omitempty"`
+	Version         string `yaml:"version" json:"version,omitempty"`
 	Description     string `yaml:"description" json:"-"`
 }
 

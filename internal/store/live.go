@@ -150,37 +150,28 @@ func countTargets(ctx context.Context, q querier, id string) (map[live.State]int
 	return byState, nil
 }
 
-// answerChunk and answerBytes bound what one transaction keeps of answers, but
-// for a single answer that is larger.
-const (
-	answerChunk = 1000
-	answerBytes = 8 << 20
-)
+// answerChunk bounds the answers of one statement.
+const answerChunk = 1000
 
 // SaveAnswers implements [live.Store]. An answer is new if its node was asked
 // and has not answered, be it that its time is over or somebody stopped the
 // query. Answers to what nobody asked are left out without an error, as they
-// come from outside. If it fails, some may be kept already; they are not new
-// the next time.
+// come from outside.
 func (s *Store) SaveAnswers(ctx context.Context, answers []live.Answer) ([]live.Answer, error) {
 	var fresh []live.Answer
-	for len(answers) > 0 {
-		n, size := 0, 0
-		for n < len(answers) && n < answerChunk && (n == 0 || size < answerBytes) {
-			for _, row := range answers[n].Rows {
-				size += len(row)
+	err := s.tx(ctx, func(t *tx) error {
+		fresh = nil
+		for chunk := range slices.Chunk(answers, answerChunk) {
+			kept, err := t.saveAnswers(ctx, chunk)
+			if err != nil {
+				return err
 			}
-			n++
+			fresh = append(fresh, kept...)
 		}
-		var kept []live.Answer
-		err := s.tx(ctx, func(t *tx) (err error) {
-			kept, err = t.saveAnswers(ctx, answers[:n])
-			return err
-		})
-		if err != nil {
-			return fresh, fail("keep answers", err)
-		}
-		fresh, answers = append(fresh, kept...), answers[n:]
+		return nil
+	})
+	if err != nil {
+		return nil, fail("keep answers", err)
 	}
 	return fresh, nil
 }

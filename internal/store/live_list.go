@@ -190,12 +190,13 @@ func answerWhere(f live.AnswerFilter, id string) *where {
 	return w
 }
 
+// targetsFrom reads targets with their rows, for scanTarget.
+const targetsFrom = `SELECT ` + targetColumns + `, COALESCE(r.data, '[]')
+	FROM live_target t LEFT JOIN live_rows r ON r.live_id = t.live_id AND r.node_id = t.node_id WHERE `
+
 // targets reads up to limit targets with rows, and whether there are more.
 func (s *Store) targets(ctx context.Context, w *where, order string, limit int) (list []live.Target, more bool, err error) {
-	rows, err := s.read.QueryContext(ctx, //nolint:gosec // put together from constants only
-		`SELECT `+targetColumns+`, COALESCE(r.data, '[]')
-		FROM live_target t LEFT JOIN live_rows r ON r.live_id = t.live_id AND r.node_id = t.node_id
-		WHERE `+w.String()+` ORDER BY `+order+` LIMIT `+strconv.Itoa(limit+1), w.args...)
+	rows, err := s.read.QueryContext(ctx, targetsFrom+w.String()+` ORDER BY `+order+` LIMIT `+strconv.Itoa(limit+1), w.args...)
 	if err != nil {
 		return nil, false, err
 	}

@@ -93,10 +93,13 @@ func (w *where) add(condition string, args ...any) {
 
 func (w *where) String() string { return strings.Join(w.conditions, " AND ") }
 
-// where turns the filter into conditions on node n and presence p.
+// nodeWhere turns the filter into conditions on node n and presence p.
 func nodeWhere(f node.Filter) (*where, error) {
 	w := &where{}
 	w.add(`n.gone_at = 0`)
+	if len(f.Search) > maxSearch {
+		return nil, errs.Field("search", "is longer than %d bytes", maxSearch)
+	}
 	if f.Search != "" {
 		// Lower case in Go, not in SQL: both engines know only ASCII there.
 		part := `%` + likeEscaper().Replace(strings.ToLower(text(f.Search))) + `%`
@@ -122,6 +125,9 @@ func nodeWhere(f node.Filter) (*where, error) {
 	}
 	return w, nil
 }
+
+// maxSearch bounds what is searched for; nothing that it may match is longer.
+const maxSearch = 1024
 
 // likeEscaper makes text stand for itself in a LIKE pattern with ESCAPE '!'.
 func likeEscaper() *strings.Replacer {

@@ -465,7 +465,7 @@ func testNodeFilter(t *testing.T, s *store.Store) {
 			}
 		}
 	}
-	for field, f := range map[string]node.Filter{"sort": {Sort: "id; DROP TABLE node"}, "status": {Status: "maybe"}} {
+	for field, f := range map[string]node.Filter{"sort": {Sort: "id; DROP TABLE node"}, "status": {Status: "maybe"}, "search": {Search: strings.Repeat("x", 60_000)}} {
 		_, err := s.Nodes(t.Context(), f)
 		var e *errs.Error
 		if !errors.As(err, &e) || e.Kind != errs.Invalid || e.Field != field {

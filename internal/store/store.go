@@ -30,8 +30,9 @@ type Options struct {
 }
 
 // Store is the state of the server. Safe for concurrent use. A method that
-// changes something returns after that is on disk; its error of kind Busy means
-// that nothing was changed and that trying again may help.
+// changes something is one transaction, unless it says otherwise, and returns
+// after that is on disk. A full disk or an overloaded database is an error of
+// kind Busy: nothing was changed and trying again may help.
 type Store struct {
 	write   *sql.DB
 	read    *sql.DB // the same as write on PostgreSQL

@@ -3,9 +3,10 @@ package stream
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"sync"
 	"time"
+
+	"github.com/musterhq/muster/internal/errs"
 )
 
 // batcher gathers records into messages and publishes one at a time.
@@ -19,10 +20,11 @@ type batcher struct {
 
 type pending struct {
 	record []byte
-	result chan error // capacity 1
+	copied chan struct{} // closed when record is not looked at any more
+	result chan error    // capacity 1
 }
 
-var errClosed = errors.New("stream: closed")
+var errClosed = errs.New(errs.Busy, "the server is stopping")
 
 func newBatcher(publish func([]byte) error) *batcher {
 	return &batcher{
@@ -32,7 +34,7 @@ func newBatcher(publish func([]byte) error) *batcher {
 }
 
 func (b *batcher) append(ctx context.Context, record []byte) error {
-	p := pending{record, make(chan error, 1)}
+	p := pending{record, make(chan struct{}), make(chan error, 1)}
 	select {
 	case b.records <- p:
 	case <-ctx.Done():
@@ -44,6 +46,7 @@ func (b *batcher) append(ctx context.Context, record []byte) error {
 	case err := <-p.result:
 		return err
 	case <-ctx.Done():
+		<-p.copied // the caller may use the record's memory again
 		return ctx.Err()
 	}
 }
@@ -104,5 +107,7 @@ const maxFrame = 64 << 10
 
 func add(message []byte, p pending) []byte {
 	message = binary.AppendUvarint(message, uint64(len(p.record)))
-	return append(message, p.record...)
+	message = append(message, p.record...)
+	close(p.copied)
+	return message
 }

@@ -211,7 +211,7 @@ test.describe("first run", () => {
     await expect.poll(() => gridRows(page, "Audit log")).toBeGreaterThan(0);
     await page.keyboard.press("g");
     await page.keyboard.press("o");
-    await expect(page.getByRole("heading", { name: "Events per hour" })).toBeVisible();
+    await expect(page.getByRole("heading", { name: "Events in the last 24 hours" })).toBeVisible();
     await expect(page.getByRole("link", { name: /^Online/ })).toBeVisible();
     await capture(page, "overview");
   });

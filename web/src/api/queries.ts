@@ -1,4 +1,4 @@
-import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient } from "@tanstack/react-query";
 
 import { api, ApiError } from "./client";
 import type {
@@ -7,6 +7,7 @@ import type {
   EventPage,
   EventQueries,
   Facets,
+  Live,
   LiveAnswers,
   LivePage,
   LivePreview,
@@ -22,6 +23,21 @@ import type {
 } from "./types";
 
 const seconds = 1000;
+
+/**
+ * Refetching a list fetches all of its loaded pages again, one after another:
+ * long ones are left as they are.
+ */
+const whileShort = {
+  refetchOnMount: isShort,
+  refetchOnWindowFocus: isShort,
+  refetchOnReconnect: isShort,
+};
+
+function isShort(query: { state: { data?: unknown } }): boolean {
+  const data = query.state.data as { pages?: unknown[] } | undefined;
+  return (data?.pages?.length ?? 0) <= 3;
+}
 
 /** Who is logged in; null is nobody. */
 export const sessionQuery = queryOptions({
@@ -65,8 +81,8 @@ export const nodesQuery = (params: NodesParams, limit = 100) =>
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor,
     placeholderData: keepPreviousData,
-    // Refetching fetches every page again, so only the first screens do it by themselves.
-    refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) > 3 ? false : 10 * seconds),
+    refetchInterval: (query) => (isShort(query) ? 10 * seconds : false),
+    ...whileShort,
   });
 
 export const facetsQuery = queryOptions({
@@ -112,8 +128,16 @@ export const liveListQuery = infiniteQueryOptions({
   queryFn: ({ pageParam, signal }) => api.get<LivePage>("/live", { cursor: pageParam }, signal),
   initialPageParam: "",
   getNextPageParam: (page) => page.next_cursor,
-  refetchInterval: (query) => ((query.state.data?.pages.length ?? 0) > 3 ? false : 5 * seconds),
+  refetchInterval: (query) => (isShort(query) ? 5 * seconds : false),
+  ...whileShort,
 });
+
+export const liveQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["live", id],
+    queryFn: ({ signal }) => api.get<Live>(`/live/${encodeURIComponent(id)}`, undefined, signal),
+    staleTime: Number.POSITIVE_INFINITY, // its stream tells what is new
+  });
 
 export const liveAnswersQuery = (id: string, state: NodeState, poll: boolean) =>
   infiniteQueryOptions({
@@ -122,7 +146,8 @@ export const liveAnswersQuery = (id: string, state: NodeState, poll: boolean) =>
       api.get<LiveAnswers>(`/live/${encodeURIComponent(id)}/answers`, { state, cursor: pageParam, limit: 200 }, signal),
     initialPageParam: "",
     getNextPageParam: (page) => page.next_cursor,
-    refetchInterval: (query) => (poll && (query.state.data?.pages.length ?? 0) < 3 ? 3 * seconds : false),
+    refetchInterval: (query) => (poll && isShort(query) ? 3 * seconds : false),
+    ...whileShort,
   });
 
 export interface EventsParams {
@@ -142,6 +167,8 @@ export const eventsQuery = (params: EventsParams, limit = 100) =>
     getNextPageParam: (page) => page.next_cursor,
     placeholderData: keepPreviousData,
     retry: false,
+    ...whileShort,
+    refetchOnWindowFocus: false, // lines must not move under the reader
   });
 
 export const eventQueriesQuery = (params: { since?: string; until?: string; node?: string; query?: string }) =>
@@ -159,8 +186,16 @@ export const schemaQuery = queryOptions({
 });
 
 export const auditQuery = infiniteQueryOptions({
+  ...whileShort,
   queryKey: ["audit"],
   queryFn: ({ pageParam, signal }) => api.get<AuditPage>("/audit", { cursor: pageParam }, signal),
   initialPageParam: "",
   getNextPageParam: (page) => page.next_cursor,
 });
+
+/** After a change to nodes: what is shown is fetched again, the rest forgotten. */
+export function refreshNodes(client: QueryClient): void {
+  client.removeQueries({ queryKey: ["nodes"], type: "inactive" });
+  void client.invalidateQueries({ queryKey: ["nodes"] });
+  void client.invalidateQueries({ queryKey: ["overview"] });
+}

@@ -43,6 +43,8 @@ class LiveStream {
   private live: Live | undefined;
   private connection: LiveSnapshot["connection"] = "connecting";
   private timer: number | undefined;
+  private retry: number | undefined;
+  private failures = 0;
   private source: EventSource | undefined;
 
   constructor(private readonly id: string) {}
@@ -50,8 +52,15 @@ class LiveStream {
   open(): void {
     const source = new EventSource(apiPath(`/live/${encodeURIComponent(this.id)}/stream`));
     this.source = source;
-    source.addEventListener("open", () => this.setConnection("open"));
-    source.addEventListener("error", () => this.setConnection("lost"));
+    source.addEventListener("open", () => {
+      this.failures = 0;
+      this.setConnection("open");
+    });
+    source.addEventListener("error", () => {
+      this.setConnection("lost");
+      // The browser tries again by itself, but not after an answer other than 200.
+      if (source.readyState === EventSource.CLOSED) this.retry = window.setTimeout(() => this.open(), Math.min(30_000, 2000 * 2 ** this.failures++));
+    });
     source.addEventListener("answer", (e: MessageEvent<string>) => this.take(JSON.parse(e.data) as LiveAnswer));
     source.addEventListener("counts", (e: MessageEvent<string>) => {
       this.live = JSON.parse(e.data) as Live;
@@ -66,6 +75,7 @@ class LiveStream {
 
   close(): void {
     this.source?.close();
+    window.clearTimeout(this.retry);
     window.clearTimeout(this.timer);
     this.timer = undefined;
   }

@@ -113,9 +113,13 @@ export function EventsPage() {
               onNode={(n) => change({ node: n })}
               footer={isFetchingNextPage ? "Loading more…" : hasNextPage ? undefined : events.length > 0 ? `All ${formatCount(events.length)} are loaded` : undefined}
               empty={
+                whereError ? (
+                  <Empty icon="warn" title="The condition cannot be read" />
+                ) : (
                 <Empty icon="events" title="No events match">
                   Take a longer time, or fewer conditions. Events come from scheduled queries and from the agents' own status log.
                 </Empty>
+                )
               }
             />
           )}
@@ -199,7 +203,7 @@ function Filters({ params, onChange, queries, whereError }: {
         />
         <p id="where-note" className={cx("mt-1 px-1 text-xs", whereError ? "text-bad" : "sr-only")} role={whereError ? "alert" : undefined}>
           {whereError
-            ? [errorText(whereError), ...whereError.items.map((i) => i.message)].filter((t, i, all) => all.indexOf(t) === i).join(" ")
+            ? whereError.items.map((i) => i.message).join(" ") || errorText(whereError)
             : "Operators: = != < <= > >= contains prefix exists, joined by and. Enter to search."}
         </p>
       </div>

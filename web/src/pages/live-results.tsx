@@ -5,7 +5,7 @@ import { Tabs } from "radix-ui";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 
 import { api, ApiError } from "@/api/client";
-import { liveAnswersQuery } from "@/api/queries";
+import { liveAnswersQuery, liveQuery } from "@/api/queries";
 import type { Live, LiveAnswer, NodeState } from "@/api/types";
 import { csvField, download } from "@/lib/copy";
 import { cx } from "@/lib/cx";
@@ -25,28 +25,10 @@ const route = getRouteApi("/shell/live/$id");
 /** One live query: its progress, its rows as they come, its nodes by state. */
 export function LiveResultsPage() {
   const { id } = route.useParams();
-  return <LiveResults key={id} id={id} />;
-}
-
-function LiveResults({ id }: { id: string }) {
-  const stream = useLiveStream(id);
-  const { data: fetched, error } = useQuery({
-    queryKey: ["live", id],
-    queryFn: ({ signal }) => api.get<Live>(`/live/${encodeURIComponent(id)}`, undefined, signal),
-    staleTime: Number.POSITIVE_INFINITY,
-  });
-  const live = stream.live ?? fetched;
-  const { sql, setSql } = useLiveEditor();
-  const offered = useRef(false);
-  useEffect(() => {
-    // Coming by a link: show the text that gave these results.
-    if (fetched && !offered.current && sql.trim() === "") setSql(fetched.sql);
-    if (fetched) offered.current = true;
-  }, [fetched, sql, setSql]);
-
-  const [tab, setTab] = useState("rows");
-  if (error && !live) {
-    return error instanceof ApiError && error.status === 404 ? (
+  const { data: live, error, refetch } = useQuery(liveQuery(id));
+  if (live) return <LiveResults key={id} fetched={live} />;
+  if (error instanceof ApiError && error.status === 404) {
+    return (
       <Card>
         <Empty icon="live" title="There is no such live query">
           <Link to="/live" className="text-accent hover:underline">
@@ -54,11 +36,27 @@ function LiveResults({ id }: { id: string }) {
           </Link>
         </Empty>
       </Card>
-    ) : (
-      <ErrorNote error={error} title="The live query could not be loaded" />
     );
   }
-  if (!live) return <Loading />;
+  if (error) return <ErrorNote error={error} title="The live query could not be loaded" onRetry={() => void refetch()} />;
+  return <Loading />;
+}
+
+function LiveResults({ fetched }: { fetched: Live }) {
+  const id = fetched.id;
+  const stream = useLiveStream(id);
+  // Finds out whether the session is over, which the stream cannot tell.
+  useQuery({ ...liveQuery(id), refetchInterval: stream.connection === "lost" ? 5000 : false });
+  const live = stream.live ?? fetched;
+  const { sql, setSql } = useLiveEditor();
+  const offered = useRef(false);
+  useEffect(() => {
+    // Coming by a link: show the text that gave these results.
+    if (!offered.current && sql.trim() === "") setSql(fetched.sql);
+    offered.current = true;
+  }, [fetched, sql, setSql]);
+
+  const [tab, setTab] = useState("rows");
   const states = nodeStates.filter(({ state }) => (live.counts[state] ?? 0) > 0 || ["answered", "failed", "waiting"].includes(state));
   return (
     <>
@@ -104,7 +102,7 @@ function Progress({ live, stream, edited, onEdit }: { live: Live; stream: LiveSn
   const stop = useMutation({
     mutationFn: () => api.post<Live>(`/live/${encodeURIComponent(live.id)}/stop`),
     onSuccess: (stopped) => {
-      client.setQueryData(["live", live.id], stopped);
+      client.setQueryData(liveQuery(live.id).queryKey, stopped);
       void client.invalidateQueries({ queryKey: ["live", "list"] });
     },
     onError: notify.failed,

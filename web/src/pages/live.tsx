@@ -3,7 +3,7 @@ import { getRouteApi, Outlet, useNavigate, useParams } from "@tanstack/react-rou
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
 import { api } from "@/api/client";
-import { previewQuery, schemaQuery, selectsSomething } from "@/api/queries";
+import { liveQuery, previewQuery, schemaQuery, selectsSomething } from "@/api/queries";
 import type { Live, LiveInput, Selector } from "@/api/types";
 import { makeSchema } from "@/editor/completion";
 import { hintsFor } from "@/editor/hints";
@@ -66,6 +66,7 @@ export function LivePage() {
   const start = useMutation({
     mutationFn: (input: LiveInput) => api.post<Live>("/live", input),
     onSuccess: (live) => {
+      client.setQueryData(liveQuery(live.id).queryKey, live);
       void client.invalidateQueries({ queryKey: ["live", "list"] });
       void client.invalidateQueries({ queryKey: ["overview"] });
       void navigate({ to: "/live/$id", params: { id: live.id } });

@@ -4,7 +4,7 @@ import { Tabs } from "radix-ui";
 import { useState, type FormEvent, type ReactNode } from "react";
 
 import { api, ApiError } from "@/api/client";
-import { eventQueriesQuery, facetsQuery, nodeConfigQuery, nodeQuery } from "@/api/queries";
+import { eventQueriesQuery, facetsQuery, nodeConfigQuery, nodeQuery, refreshNodes } from "@/api/queries";
 import type { Node, NodeDetail } from "@/api/types";
 import { formatBytes, formatCount, platformName } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
@@ -84,7 +84,7 @@ function NodeHeader({ node }: { node: NodeDetail }) {
     onSuccess: async () => {
       await navigate({ to: "/nodes" });
       client.removeQueries({ queryKey: ["node", node.id] });
-      void client.invalidateQueries({ queryKey: ["nodes"] });
+      refreshNodes(client);
       notify.done(`${name} is deleted`);
     },
     onError: notify.failed,
@@ -139,7 +139,7 @@ function TagEditor({ node }: { node: Node }) {
     mutationFn: (tags: string[]) => api.put<Node>(`/nodes/${encodeURIComponent(node.id)}/tags`, { tags }),
     onSuccess: (updated) => {
       client.setQueryData<NodeDetail>(nodeQuery(node.id).queryKey, (old) => old && { ...old, tags: updated.tags });
-      void client.invalidateQueries({ queryKey: ["nodes"] });
+      refreshNodes(client);
     },
     onError: notify.failed,
   });

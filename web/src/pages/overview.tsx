@@ -40,13 +40,13 @@ function Figures({ data }: { data: Overview }) {
         <Figure label="Live queries" value={data.live_running} note="running now" to="/live" search={{}} />
       </div>
       <div className="grid gap-4 lg:grid-cols-3">
-        <Card title="Events per hour" className="lg:col-span-2">
+        <Card title="Events in the last 24 hours" className="lg:col-span-2">
           {lastDay === 0 ? (
             <Empty icon="events" title="No events in the last 24 hours">
               They appear as soon as nodes log results of scheduled queries.
             </Empty>
           ) : (
-            <Bars buckets={data.events_per_hour} label="Events per hour" unit="events" height={212} />
+            <Bars buckets={data.events_per_hour} label="Events in the last 24 hours" unit="events" height={212} />
           )}
         </Card>
         <Card title="Server">

@@ -71,7 +71,7 @@ export function SecretForm({ onMade, onCancel }: { onMade: (secret: NewSecret) =
     <form onSubmit={submit} className="flex flex-col gap-4">
       {create.error && <ErrorNote error={create.error} />}
       <Field label="Name" hint="Lower-case letters, digits, dots and dashes, such as laptops-2026" error={bad}>
-        {(ids) => <Input {...ids} value={name} maxLength={64} onChange={(e) => setName(e.target.value)} required />}
+        {(ids) => <Input {...ids} autoFocus={onCancel !== undefined} value={name} maxLength={64} onChange={(e) => setName(e.target.value)} required />}
       </Field>
       <Field label="Tags for nodes that enrol with it" hint="Separated by spaces; may stay empty">
         {(ids) => <Input {...ids} value={tags} onChange={(e) => setTags(e.target.value)} />}
@@ -133,18 +133,18 @@ export function EnrolSteps({ agentURL, secret }: { agentURL: string; secret?: st
         {secret ? "Put the value above" : "Put an enroll secret"} into <code className="font-mono text-xs">/etc/osquery/muster-secret</code>.
       </li>
       <li>
-        Start osqueryd with this flagfile:
-        <div className="relative mt-2">
-          <Code label="Flagfile" className="max-h-52">
-            {flags}
-          </Code>
-          <div className="absolute top-2 right-3 flex gap-1.5">
+        <div className="flex flex-wrap items-center justify-between gap-2">
+          Start osqueryd with this flagfile:
+          <span className="flex gap-1.5">
             <Button size="sm" icon="download" onClick={() => download("osquery.flags", "text/plain", flags)}>
               Download
             </Button>
             <CopyButton text={flags} label="Copy" />
-          </div>
+          </span>
         </div>
+        <Code label="Flagfile" className="mt-2 max-h-56">
+          {flags}
+        </Code>
       </li>
     </ol>
   );

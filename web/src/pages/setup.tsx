@@ -63,12 +63,12 @@ export function SetupPage() {
             }
             error={tried && !token.trim() ? "The setup token is needed" : undefined}
           >
-            {(ids) => <Input {...ids} className="font-mono" value={token} onChange={(e) => setToken(e.target.value)} required />}
+            {(ids) => <Input {...ids} autoFocus className="font-mono" value={token} onChange={(e) => setToken(e.target.value)} required />}
           </Field>
         )}
         <Field label="User name" error={tried && !username.trim() ? "A user name is needed" : undefined}>
           {(ids) => (
-            <Input {...ids} autoFocus autoComplete="username" maxLength={64} value={username} onChange={(e) => setUsername(e.target.value)} required />
+            <Input {...ids} autoFocus={Boolean(fromLink)} autoComplete="username" maxLength={64} value={username} onChange={(e) => setUsername(e.target.value)} required />
           )}
         </Field>
         <Field label="Password" hint={`At least ${shortest} characters`} error={tried ? short : undefined}>

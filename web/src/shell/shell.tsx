@@ -105,7 +105,7 @@ function TopBar() {
       <Breadcrumb path={path} />
       <div className="ml-auto flex items-center gap-1.5">
         {path !== "/nodes" && <FindNode />}
-        {overview && (
+        {overview && overview.nodes.total > 0 && (
           <Link
             to="/nodes"
             search={{ status: "online" }}

@@ -27,6 +27,11 @@ export function Dialog({ open, onOpenChange, title, description, children, wide,
         <RadixDialog.Content
           className={cx(box, wide ? "max-w-4xl" : "max-w-lg")}
           {...(description ? {} : { "aria-describedby": undefined })}
+          onOpenAutoFocus={(e) => {
+            // A field that takes the focus has it by now; else the dialog itself, not its close button.
+            e.preventDefault();
+            (e.currentTarget as HTMLElement | null)?.focus();
+          }}
           onInteractOutside={(e) => locked && e.preventDefault()}
           onEscapeKeyDown={(e) => locked && e.preventDefault()}
         >
