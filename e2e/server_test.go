@@ -132,9 +132,9 @@ func (s *server) start(agent, admin string, args ...string) {
 }
 
 // restart starts the server again at the same addresses.
-func (s *server) restart(args ...string) {
+func (s *server) restart() {
 	s.t.Helper()
-	s.start(strings.TrimPrefix(s.agentURL, "https://"), strings.TrimPrefix(s.adminURL, "http://"), args...)
+	s.start(strings.TrimPrefix(s.agentURL, "https://"), strings.TrimPrefix(s.adminURL, "http://"))
 }
 
 // kill ends the server as a crash would.

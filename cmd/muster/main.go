@@ -56,13 +56,12 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintln(errOut, "muster:", printable(err.Error()))
+	_, _ = fmt.Fprintln(errOut, "muster:", printable(err.Error()))
 	return exitCode(err)
 }
 
 func exitCode(err error) int {
-	var e *exit
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*exit](err); ok {
 		return e.code
 	}
 	switch adminapi.Status(err) {
@@ -110,10 +109,10 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// nArgs is cobra.ExactArgs with a message that says what is missing.
-func nArgs(n int, what string) cobra.PositionalArgs {
+// oneArg is cobra.ExactArgs(1) with a message that says what is missing.
+func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) != 1 {
 			return usagef("%s needs %s; see %[1]s --help", cmd.CommandPath(), what)
 		}
 		return nil

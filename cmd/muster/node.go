@@ -94,7 +94,7 @@ func ago(t time.Time) string {
 func newNodeShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show one node with all that it said of itself", Args: nArgs(1, "the id of a node"),
+		Use: "show ID", Short: "Show one node with all that it said of itself", Args: oneArg("the id of a node"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -133,7 +133,7 @@ func printNode(cmd *cobra.Command, n adminapi.NodeDetail) error {
 func newNodeTagCommand(t *target) *cobra.Command {
 	var add, remove []string
 	cmd := &cobra.Command{
-		Use: "tag ID --add TAG --remove TAG", Short: "Change a node's tags", Args: nArgs(1, "the id of a node"),
+		Use: "tag ID --add TAG --remove TAG", Short: "Change a node's tags", Args: oneArg("the id of a node"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -162,7 +162,7 @@ func newNodeTagCommand(t *target) *cobra.Command {
 
 func newNodeDeleteCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "delete ID", Short: "Remove a node; its key is refused, and it may enrol again as a new node", Args: nArgs(1, "the id of a node"),
+		Use: "delete ID", Short: "Remove a node; its key is refused, and it may enrol again as a new node", Args: oneArg("the id of a node"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {

@@ -45,7 +45,7 @@ func newQueryCommand() *cobra.Command {
 	var s adminapi.Selector
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use: "query SQL", Short: "Ask nodes a question now and print their rows", Args: nArgs(1, "one SQL text"),
+		Use: "query SQL", Short: "Ask nodes a question now and print their rows", Args: oneArg("one SQL text"),
 		Long: `Ask nodes a question now. Each node takes it with its next poll; rows are
 printed as they arrive. Nothing is asked unless you say whom: --all, --node or
 --tag. Nodes that have not answered when --wait is over are not asked any more.
@@ -244,7 +244,7 @@ func newLiveListCommand(t *target) *cobra.Command {
 
 func newLiveStopCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "stop ID", Short: "Stop a live query; no node takes it any more", Args: nArgs(1, "the id of a live query"),
+		Use: "stop ID", Short: "Stop a live query; no node takes it any more", Args: oneArg("the id of a live query"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {

@@ -27,7 +27,7 @@ func newSecretCreateCommand(t *target) *cobra.Command {
 	var in adminapi.SecretInput
 	var expires string
 	cmd := &cobra.Command{
-		Use: "create NAME", Short: "Make an enroll secret and print it, this once", Args: nArgs(1, "a name for the secret"),
+		Use: "create NAME", Short: "Make an enroll secret and print it, this once", Args: oneArg("a name for the secret"),
 		Long: `Make an enroll secret. It is printed this once: the server keeps a hash only.
 Put it into the file that osquery's --enroll_secret_path names.`,
 		Example: "  muster secret create servers --tag server --expires 90d -o raw > enroll.secret",
@@ -118,7 +118,7 @@ func moment(t *time.Time) string {
 
 func newSecretRevokeCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "revoke NAME", Short: "Revoke an enroll secret; nodes that used it stay", Args: nArgs(1, "the name of a secret"),
+		Use: "revoke NAME", Short: "Revoke an enroll secret; nodes that used it stay", Args: oneArg("the name of a secret"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {

@@ -93,7 +93,7 @@ does the same.`,
 			if tokenFile == "" {
 				return usagef("--setup-token-file is missing; it is the file setup-token in the server's data directory")
 			}
-			token, err := os.ReadFile(tokenFile)
+			token, err := os.ReadFile(tokenFile) //nolint:gosec // the user names the file
 			if errors.Is(err, os.ErrNotExist) {
 				return &exit{exitFailed, fmt.Errorf("%s is not there: the server is set up already (run muster login), or did not start", tokenFile)}
 			}

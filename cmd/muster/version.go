@@ -10,7 +10,7 @@ import (
 // Set by the linker: -X main.version=… -X main.commit=….
 var (
 	version = "0.1.0-dev"
-	commit  = "unknown"
+	commit  = "unknown" //nolint:gochecknoglobals // the linker sets variables only
 )
 
 func newVersionCommand() *cobra.Command {

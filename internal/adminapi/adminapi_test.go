@@ -48,6 +48,7 @@ type world struct {
 	live     *live.Coordinator
 	enroller *node.Enroller
 	voided   int
+	http     *http.Client
 }
 
 // engineSearch counts with a fixed width, which the server chooses by range.
@@ -60,7 +61,7 @@ func (e engineSearch) Queries(ctx context.Context, f event.Filter, _ int) ([]eve
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	w := &world{t: t, store: storetest.New(t)}
+	w := &world{t: t, store: storetest.New(t), http: &http.Client{Timeout: time.Minute}}
 	keyer := node.NewKeyer([]byte(strings.Repeat("k", 32)))
 	w.registry = node.NewRegistry(w.store, keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)
@@ -95,10 +96,10 @@ func (w *world) setUp() {
 	w.t.Helper()
 	var s adminapi.Session
 	in := adminapi.SetupInput{Token: setupToken, Username: "admin", Password: password, Kind: "bearer"}
-	if err := adminapi.NewClient(w.url, "", http.DefaultClient).Call(w.t.Context(), "POST", "/setup", nil, in, &s); err != nil {
+	if err := adminapi.NewClient(w.url, "", w.http).Call(w.t.Context(), "POST", "/setup", nil, in, &s); err != nil {
 		w.t.Fatal(err)
 	}
-	w.client = adminapi.NewClient(w.url, s.Token, http.DefaultClient)
+	w.client = adminapi.NewClient(w.url, s.Token, w.http)
 }
 
 func (w *world) call(method, path string, query url.Values, in, out any) error {
@@ -165,7 +166,7 @@ func TestRoutes(t *testing.T) {
 			if header != "" {
 				req.Header.Set("Authorization", header)
 			}
-			answer, err := http.DefaultClient.Do(req)
+			answer, err := w.http.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -188,7 +189,7 @@ func TestOpenAPI(t *testing.T) {
 	}
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/api/openapi.json", nil)
 	req.Header.Set("Authorization", "Bearer "+s.Token)
-	answer, err := http.DefaultClient.Do(req)
+	answer, err := w.http.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +213,7 @@ func TestOpenAPI(t *testing.T) {
 
 func TestSetup(t *testing.T) {
 	w := newWorld(t)
-	anonymous := adminapi.NewClient(w.url, "", http.DefaultClient)
+	anonymous := adminapi.NewClient(w.url, "", w.http)
 	set := func(in adminapi.SetupInput) error {
 		return anonymous.Call(t.Context(), "POST", "/setup", nil, in, nil)
 	}
@@ -268,7 +269,7 @@ func TestCookie(t *testing.T) {
 		for i := 0; i < len(headers); i += 2 {
 			req.Header.Set(headers[i], headers[i+1])
 		}
-		answer, err := http.DefaultClient.Do(req)
+		answer, err := w.http.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,7 +28,7 @@ func NewClient(url, token string, h *http.Client) *Client {
 }
 
 // Problem is a refusal by the server.
-type Problem struct {
+type Problem struct { //nolint:errname // the name that RFC 9457 gives it
 	Status int    `json:"status"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
@@ -179,8 +179,7 @@ func (c *Client) AllNodes(ctx context.Context, query url.Values, limit int, use 
 
 // Status returns the HTTP status of a refusal; 0 of any other error.
 func Status(err error) int {
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return p.Status
 	}
 	return 0

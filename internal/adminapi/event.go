@@ -18,6 +18,7 @@ func (a *API) registerEvents() {
 	register(a, account.EventRead, http.MethodGet, "/events/queries", "Count events per query and over time", a.eventQueries)
 }
 
+// EventRange says which events by query, node and time.
 type EventRange struct {
 	Query string `query:"query" maxLength:"512" doc:"Exact name, or a prefix that ends with *"`
 	Node  string `query:"node" maxLength:"255" doc:"Id, host identifier or hostname"`

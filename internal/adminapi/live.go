@@ -72,7 +72,7 @@ func (a *API) startLive(ctx context.Context, in *body[LiveInput]) (*body[Live], 
 	if err := a.Audit.Record(ctx, q.CreatedBy, "live.start", q.ID, detail); err != nil {
 		return nil, err
 	}
-	if q, err = a.Options.Live.Start(ctx, q, nodes); err != nil {
+	if q, err = a.Live.Start(ctx, q, nodes); err != nil {
 		return nil, err
 	}
 	return &body[Live]{liveDocument(q)}, nil
@@ -92,12 +92,13 @@ func liveDocument(q live.Query) Live {
 
 // query returns a live query with its counts of this moment.
 func (a *API) query(ctx context.Context, id string) (live.Query, error) {
-	if q, ok := a.Options.Live.Running(id); ok {
+	if q, ok := a.Live.Running(id); ok {
 		return q, nil
 	}
 	return a.LiveList.Live(ctx, id)
 }
 
+// PageInput says which page of a list.
 type PageInput struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 	Cursor string `query:"cursor" maxLength:"1024"`
@@ -110,7 +111,7 @@ func (a *API) listLive(ctx context.Context, in *PageInput) (*body[LivePage], err
 	}
 	out := LivePage{Live: make([]Live, 0, len(queries)), NextCursor: next}
 	for _, q := range queries {
-		if running, ok := a.Options.Live.Running(q.ID); ok {
+		if running, ok := a.Live.Running(q.ID); ok {
 			q = running
 		}
 		out.Live = append(out.Live, liveDocument(q))
@@ -118,6 +119,7 @@ func (a *API) listLive(ctx context.Context, in *PageInput) (*body[LivePage], err
 	return &body[LivePage]{out}, nil
 }
 
+// LiveRef names a live query in a path.
 type LiveRef struct {
 	ID string `path:"id" maxLength:"64"`
 }
@@ -171,7 +173,7 @@ func (a *API) stopLive(ctx context.Context, in *LiveRef) (*body[Live], error) {
 	if err := a.Audit.Record(ctx, session(ctx).UserName, "live.stop", in.ID, nil); err != nil {
 		return nil, err
 	}
-	if err := a.Options.Live.Stop(ctx, in.ID); err != nil {
+	if err := a.Live.Stop(ctx, in.ID); err != nil {
 		return nil, err
 	}
 	return a.showLive(ctx, in)
@@ -206,7 +208,7 @@ const (
 func (a *API) follow(ctx context.Context, id string, s sse) error {
 	f := live.AnswerFilter{AnsweredOnly: true, Limit: streamPage}
 	for {
-		changed, release := a.Options.Live.Watch(id) // before looking, so that no change is missed
+		changed, release := a.Live.Watch(id) // before looking, so that no change is missed
 		q, err := a.query(ctx, id)
 		if err == nil {
 			err = a.sendAnswers(ctx, id, &f, s)

@@ -90,6 +90,7 @@ func counts(in []node.Count) []Count {
 	return out
 }
 
+// NodeRef names a node in a path.
 type NodeRef struct {
 	ID string `path:"id" maxLength:"64"`
 }

@@ -72,7 +72,7 @@ func kindOr(kind string) string {
 }
 
 func (a *API) cookie(value string) http.Cookie {
-	return http.Cookie{
+	return http.Cookie{ //nolint:gosec // Secure unless on loopback without TLS, see config.Validate
 		Name: a.cookieName(), Value: value, Path: "/", HttpOnly: true,
 		Secure: a.Secure, SameSite: http.SameSiteStrictMode,
 	}

@@ -36,7 +36,7 @@ func (a *API) overview(ctx context.Context, _ *none) (*body[Overview], error) {
 	stats := a.Search.Stats()
 	out := Overview{
 		Nodes:    facetsOf(facets),
-		NewNodes: facets.New24h, LiveRunning: a.Options.Live.Count(),
+		NewNodes: facets.New24h, LiveRunning: a.Live.Count(),
 		EventsStored: stats.Events, BytesStored: stats.Bytes, EventsPerHour: bucketsOf(buckets),
 		RequestsTotal: a.Requests(), UptimeSeconds: int64(a.Now().Sub(a.started).Seconds()),
 		Version: a.Version, AgentURL: a.AgentURL,

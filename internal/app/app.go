@@ -266,12 +266,12 @@ const (
 	maxHeader     = 16 << 10
 )
 
-func (a *App) listen(context.Context) (err error) {
-	if a.agentListener, err = net.Listen("tcp", a.cfg.AgentListen); err != nil {
+func (a *App) listen(ctx context.Context) (err error) {
+	if a.agentListener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.AgentListen); err != nil {
 		return fmt.Errorf("agent_listen: %w; choose another --agent-listen", err)
 	}
 	a.later("agents' listener", quiet(a.agentListener))
-	if a.adminListener, err = net.Listen("tcp", a.cfg.AdminListen); err != nil {
+	if a.adminListener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.AdminListen); err != nil {
 		return fmt.Errorf("admin_listen: %w; choose another --admin-listen", err)
 	}
 	a.later("admin listener", quiet(a.adminListener))

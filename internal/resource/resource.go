@@ -19,7 +19,7 @@ import (
 )
 
 //go:embed default.yaml
-var defaultYAML []byte //nolint:gochecknoglobals // go:embed needs a variable; never written
+var defaultYAML []byte
 
 // maxConfig is the largest config that osquery up to 5.23.1 takes; over it an
 // agent drops its schedule.

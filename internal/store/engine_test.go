@@ -61,14 +61,14 @@ func TestEngine(t *testing.T) {
 
 // testOrder: text is ordered by its bytes, which pages count on.
 func testOrder(t *testing.T, s *store.Store) {
-	for _, name := range []string{"b", "_", "a", "a-b", "ab", "aé", "a.b"} {
+	for _, name := range []string{"b", "_", "B", "a", "a-b", "ab", "aé", "a.b"} {
 		ok(t, s.CreateSecret(t.Context(), node.Secret{Name: name, CreatedAt: start}, keyHash(name)))
 	}
 	var names []string
 	for _, secret := range must(s.Secrets(t.Context()))(t) {
 		names = append(names, secret.Name)
 	}
-	if diff := cmp.Diff([]string{"_", "a", "a-b", "a.b", "ab", "aé", "b"}, names); diff != "" {
+	if diff := cmp.Diff([]string{"B", "_", "a", "a-b", "a.b", "ab", "aé", "b"}, names); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
 	store.Exec(t, s, `DELETE FROM secret`)

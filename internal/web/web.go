@@ -17,7 +17,7 @@ import (
 )
 
 //go:embed all:dist
-var dist embed.FS //nolint:gochecknoglobals // go:embed needs a variable; never written
+var dist embed.FS
 
 // contentSecurityPolicy lets the UI run its own scripts and speak to its own
 // server, and nothing else. The editor and the menus set styles at run time,

@@ -18,9 +18,11 @@ export function loadDraft(): LiveDraft {
   }
 }
 
+/** Keeps what was changed, except that everybody is the target: that is asked for anew. */
 export function saveDraft(change: Partial<LiveDraft>): void {
+  const draft = { ...loadDraft(), ...change };
   try {
-    sessionStorage.setItem(key, JSON.stringify({ ...loadDraft(), ...change }));
+    sessionStorage.setItem(key, JSON.stringify({ ...draft, selector: { ...draft.selector, all: undefined } }));
   } catch {
     // Not kept then.
   }
