@@ -3,6 +3,7 @@ package adminapi
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/musterhq/muster/internal/account"
 )
@@ -10,7 +11,7 @@ import (
 type body[T any] struct{ Body T }
 
 type sessionOutput struct {
-	SetCookie http.Cookie `header:"Set-Cookie"`
+	SetCookie string `header:"Set-Cookie"`
 	Body      Session
 }
 
@@ -58,8 +59,7 @@ func (a *API) open(ctx context.Context, u account.User, kind string) (*sessionOu
 	if s.Kind == account.Bearer {
 		out.Body.Token = secret
 	} else {
-		out.SetCookie = a.cookie(secret)
-		out.SetCookie.Expires = s.ExpiresAt
+		out.SetCookie = a.cookie(secret, s.ExpiresAt)
 	}
 	return out, nil
 }
@@ -71,11 +71,17 @@ func kindOr(kind string) string {
 	return kind
 }
 
-func (a *API) cookie(value string) http.Cookie {
-	return http.Cookie{ //nolint:gosec // Secure unless on loopback without TLS, see config.Validate
-		Name: a.cookieName(), Value: value, Path: "/", HttpOnly: true,
+// cookie returns a Set-Cookie that keeps a session's secret until expires; the
+// zero time removes it.
+func (a *API) cookie(secret string, expires time.Time) string {
+	c := http.Cookie{ //nolint:gosec // Secure unless on loopback without TLS, see config.Validate
+		Name: a.cookieName(), Value: secret, Path: "/", Expires: expires, HttpOnly: true,
 		Secure: a.Secure, SameSite: http.SameSiteStrictMode,
 	}
+	if expires.IsZero() {
+		c.MaxAge = -1 //nolint:gosec // as above
+	}
+	return c.String()
 }
 
 func (a *API) document(s account.Session) Session {
@@ -92,11 +98,13 @@ func (a *API) whoami(ctx context.Context, _ *none) (*body[Session], error) {
 	return &body[Session]{a.document(session(ctx))}, nil
 }
 
-func (a *API) logout(ctx context.Context, _ *none) (*sessionOutput, error) {
+type logoutOutput struct {
+	SetCookie string `header:"Set-Cookie"`
+}
+
+func (a *API) logout(ctx context.Context, _ *none) (*logoutOutput, error) {
 	if err := a.Accounts.Close(ctx, session(ctx)); err != nil {
 		return nil, err
 	}
-	gone := a.cookie("")
-	gone.MaxAge = -1
-	return &sessionOutput{SetCookie: gone}, nil
+	return &logoutOutput{SetCookie: a.cookie("", time.Time{})}, nil
 }
