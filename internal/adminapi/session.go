@@ -79,7 +79,7 @@ func (a *API) cookie(secret string, expires time.Time) string {
 		Secure: a.Secure, SameSite: http.SameSiteStrictMode,
 	}
 	if expires.IsZero() {
-		c.MaxAge = -1 //nolint:gosec // as above
+		c.MaxAge = -1
 	}
 	return c.String()
 }

@@ -56,11 +56,11 @@ func Default() Server {
 
 // Key is one setting.
 type Key struct {
-	Name    string // in the file
-	Flag    string // on the command line, without dashes
-	Env     string
-	Doc     string
-	Default string
+	Name    string `json:"name"` // in the file
+	Flag    string `json:"flag"` // on the command line, without dashes
+	Env     string `json:"env"`
+	Doc     string `json:"doc"`
+	Default string `json:"default"`
 }
 
 // Keys returns all settings in the order of the struct.

@@ -4,7 +4,6 @@ import type { ReactNode } from "react";
 // what could hide or reorder text: control characters, zero-width characters
 // and bidirectional overrides.
 const suspicious =
-  // eslint-disable-next-line no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/;
 const each = new RegExp(suspicious.source, "gu");
 

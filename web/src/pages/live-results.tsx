@@ -222,7 +222,6 @@ function Rows({ stream, live }: { stream: LiveSnapshot; live: Live }) {
   const gridColumns = useMemo(
     () => ids.map((id) => resultColumn(id, rows.slice(0, sample))),
     // Widths settle with the first hundred rows.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
     [ids, sample],
   );
   const sort = sorting[0] && { id: sorting[0].id, desc: sorting[0].desc };

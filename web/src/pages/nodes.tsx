@@ -240,7 +240,6 @@ function Filters({ params, onChange }: { params: NodesParams; onChange: (next: N
   useEffect(() => {
     if (settled !== (params.search ?? "")) onChange({ search: settled || undefined } as NodesParams);
     // Only typing moves the address; the address moves the field below.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [settled]);
   const fromAddress = params.search ?? "";
   useEffect(() => setSearch(fromAddress), [fromAddress]);

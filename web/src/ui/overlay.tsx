@@ -1,6 +1,6 @@
 import type { ReactNode } from "react";
 import { createContext, useCallback, useContext, useState } from "react";
-import { AlertDialog, Dialog as RadixDialog, DropdownMenu, Toast as RadixToast, Tooltip as RadixTooltip } from "radix-ui";
+import { AlertDialog, Dialog as RadixDialog, DropdownMenu, Toast as RadixToast } from "radix-ui";
 
 import { cx } from "@/lib/cx";
 import { Button } from "./controls";
@@ -128,23 +128,6 @@ export function Menu({ trigger, items, header }: { trigger: ReactNode; items: (M
   );
 }
 
-export function Tip({ text, children }: { text: ReactNode; children: ReactNode }) {
-  return (
-    <RadixTooltip.Root delayDuration={350}>
-      <RadixTooltip.Trigger asChild>{children}</RadixTooltip.Trigger>
-      <RadixTooltip.Portal>
-        <RadixTooltip.Content
-          sideOffset={5}
-          collisionPadding={8}
-          className="pop z-50 max-w-80 rounded-md border border-line-strong bg-raised px-2.5 py-1.5 text-xs text-fg shadow-pop"
-        >
-          {text}
-        </RadixTooltip.Content>
-      </RadixTooltip.Portal>
-    </RadixTooltip.Root>
-  );
-}
-
 interface ToastItem {
   id: number;
   tone: "ok" | "bad";
@@ -171,7 +154,6 @@ export function Overlays({ children }: { children: ReactNode }) {
   }));
   return (
     <NotifyContext value={notify}>
-      <RadixTooltip.Provider>
         <RadixToast.Provider swipeDirection="right" duration={5000}>
           {children}
           {toasts.map((t) => (
@@ -189,7 +171,6 @@ export function Overlays({ children }: { children: ReactNode }) {
           ))}
           <RadixToast.Viewport className="fixed right-4 bottom-4 z-50 flex w-96 max-w-[calc(100vw-2rem)] flex-col gap-2 outline-none" />
         </RadixToast.Provider>
-      </RadixTooltip.Provider>
     </NotifyContext>
   );
 }
