@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -227,6 +228,7 @@ func (a *Accounts) limited(ctx context.Context, f func()) error {
 	}
 	defer func() { <-a.hashing }()
 	f()
+	debug.FreeOSMemory() // 64 MiB were needed for a moment; do not keep them
 	return nil
 }
 

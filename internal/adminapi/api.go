@@ -89,6 +89,7 @@ type Options struct {
 	UI       http.Handler
 	Secure   bool // people reach the API over TLS
 	AgentURL string
+	CA       []byte // PEM that agents pin
 	Version  string
 	Stopping <-chan struct{} // closed when the server stops: streams end
 	Log      *slog.Logger
@@ -138,6 +139,7 @@ func New(o Options) *API {
 	a.plain(mux, "GET /readyz", account.Public, a.readyz)
 	a.plain(mux, "GET /metrics", account.SystemRead, a.metrics)
 	a.plain(mux, "GET /api/openapi.json", account.Self, a.openapi)
+	a.plain(mux, "GET /api/v1/ca.pem", account.Self, a.caFile)
 	mux.Handle("/api/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		problem(w, errs.New(errs.NotFound, "no such path in the API; see /api/openapi.json"))
 	}))

@@ -29,7 +29,7 @@ func (a *API) overview(ctx context.Context, _ *none) (*body[Overview], error) {
 	if err != nil {
 		return nil, err
 	}
-	_, buckets, err := a.Search.Queries(ctx, event.Filter{Since: a.Now().Add(-24 * time.Hour).Truncate(time.Hour)}, 24)
+	_, buckets, err := a.Search.Queries(ctx, event.Filter{Since: a.Now().Add(-23 * time.Hour).Truncate(time.Hour)}, 24)
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +97,14 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 func (a *API) metrics(w http.ResponseWriter, r *http.Request) error {
 	promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	return nil
+}
+
+// caFile answers the certificate that agents pin.
+func (a *API) caFile(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "application/x-pem-file")
+	w.Header().Set("Content-Disposition", `attachment; filename="ca.pem"`)
+	_, err := w.Write(a.CA)
+	return err
 }
 
 func (a *API) openapi(w http.ResponseWriter, _ *http.Request) error {

@@ -275,6 +275,10 @@ func (a *App) listen(ctx context.Context) (err error) {
 		return fmt.Errorf("admin_listen: %w; choose another --admin-listen", err)
 	}
 	a.later("admin listener", quiet(a.adminListener))
+	ca, err := os.ReadFile(a.CAFile())
+	if err != nil {
+		return err
+	}
 	catalog, err := resource.Default()
 	if err != nil {
 		return err
@@ -289,7 +293,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Search: a.indexer,
 		Catalog: catalog, Audit: a.audit, AuditLog: a.store, Metrics: a.metrics.registry, Requests: a.metrics.total,
-		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), Version: a.version,
+		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
 	a.agentServer, a.adminServer = a.server(agents), a.server(admin)

@@ -126,8 +126,11 @@ export function EnrolSteps({ agentURL, secret }: { agentURL: string; secret?: st
   return (
     <ol className="flex list-decimal flex-col gap-3 pl-5 text-sm marker:text-fg-3">
       <li>
-        Put the server's certificate, <code className="font-mono text-xs">ca.pem</code> in its data directory, on the host as{" "}
-        <code className="font-mono text-xs">/etc/osquery/muster-ca.pem</code>.
+        Put{" "}
+        <a className="text-accent underline underline-offset-2" href="/api/v1/ca.pem" download>
+          the server's certificate
+        </a>{" "}
+        on the host as <code className="font-mono text-xs">/etc/osquery/muster-ca.pem</code>.
       </li>
       <li>
         {secret ? "Put the value above" : "Put an enroll secret"} into <code className="font-mono text-xs">/etc/osquery/muster-secret</code>.
