@@ -186,12 +186,8 @@ func FuzzCheckSelect(f *testing.F) {
 		if CheckSelect(sql+"\n;") == nil && CheckSelect(sql+"\n; ;") != nil {
 			t.Errorf("%q takes one semicolon, not two", sql)
 		}
-		for _, open := range []string{"", "'", `"`, "`", "]", "*/"} {
-			closed := sql + "\n" + open
-			if CheckSelect(closed+" AND 1") == nil && CheckSelect(closed+";") == nil && strings.Count(sql, open) == 0 && open == "" &&
-				!strings.ContainsAny(sql, "'\"`[/") && CheckSelect(sql+"\n; DROP TABLE x") == nil {
-				t.Errorf("%q takes another statement", sql)
-			}
+		if !strings.ContainsAny(sql, "'\"`[/") && CheckSelect(sql+"\n; DROP TABLE x") == nil {
+			t.Errorf("%q takes another statement", sql)
 		}
 	})
 }

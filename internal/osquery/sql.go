@@ -2,6 +2,7 @@ package osquery
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/musterhq/muster/internal/errs"
 )
@@ -37,7 +38,8 @@ func firstWord(s string) string {
 	if n := wordLen(s); n > 0 {
 		return s[:n]
 	}
-	return s[:1]
+	_, n := utf8.DecodeRuneInString(s)
+	return s[:n]
 }
 
 func wordLen(s string) int {

@@ -179,12 +179,14 @@ test.describe("first run", () => {
         { timeout: 90_000, intervals: [500, 1000, 2000] },
       )
       .toBeGreaterThan(0);
+    await capture(page, "events");
+    // One that no newer event pushes down while it is looked at.
+    await page.goto("/events?query=pack_base_os_version");
     const line = page.getByRole("table", { name: "Events" }).getByRole("row").nth(1);
     await line.getByRole("button", { name: /Details/ }).click();
     await line.getByRole("button", { name: "Raw JSON" }).click();
     await expect(page.getByLabel("The event as JSON")).toContainText('"node_id"');
     await line.getByRole("button", { name: /Details/ }).click();
-    await capture(page, "events");
   });
 
   test("creates and revokes an enroll secret", async () => {
