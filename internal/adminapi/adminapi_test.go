@@ -156,7 +156,7 @@ func TestRoutes(t *testing.T) {
 		if r.Permission == account.Public {
 			continue
 		}
-		path := strings.NewReplacer("{id}", "x", "{name}", "x").Replace(r.Path)
+		path := strings.NewReplacer("{id}", "x", "{name}", "x", "{profile}", "heap").Replace(r.Path)
 		for what, header := range map[string]string{"nothing": "", "a wrong token": "Bearer muster_wrong", "a wrong scheme": "Basic eDp5"} {
 			req, err := http.NewRequestWithContext(t.Context(), r.Method, w.url+path, strings.NewReader("{}"))
 			if err != nil {

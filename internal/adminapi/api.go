@@ -138,6 +138,7 @@ func New(o Options) *API {
 	a.plain(mux, "GET /healthz", account.Public, a.healthz)
 	a.plain(mux, "GET /readyz", account.Public, a.readyz)
 	a.plain(mux, "GET /metrics", account.SystemRead, a.metrics)
+	a.plain(mux, "GET /debug/pprof/{profile}", account.SystemRead, a.profile)
 	a.plain(mux, "GET /api/openapi.json", account.Self, a.openapi)
 	a.plain(mux, "GET /api/v1/ca.pem", account.Self, a.caFile)
 	mux.Handle("/api/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

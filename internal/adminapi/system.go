@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"runtime/pprof"
 	"strconv"
 	"time"
 
@@ -97,6 +98,17 @@ func (a *API) readyz(w http.ResponseWriter, r *http.Request) error {
 func (a *API) metrics(w http.ResponseWriter, r *http.Request) error {
 	promhttp.HandlerFor(a.Metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	return nil
+}
+
+// profile answers one of the Go runtime's profiles (heap, goroutine, allocs …)
+// for go tool pprof.
+func (a *API) profile(w http.ResponseWriter, r *http.Request) error {
+	p := pprof.Lookup(r.PathValue("profile"))
+	if p == nil {
+		return errs.New(errs.NotFound, "no such profile; use heap, allocs, goroutine, block or mutex")
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	return p.WriteTo(w, 0)
 }
 
 // caFile answers the certificate that agents pin.

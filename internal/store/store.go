@@ -37,6 +37,7 @@ type Store struct {
 	write   *sql.DB
 	read    *sql.DB // the same as write on PostgreSQL
 	dialect dialect
+	writer  *writer // nil on PostgreSQL
 	log     *slog.Logger
 	now     func() time.Time
 }
@@ -55,6 +56,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("update the database's tables: %w", err), s.Close())
 	}
+	if s.dialect == onSQLite {
+		s.writer = newWriter(s.write)
+	}
 	return s, nil
 }
 
@@ -62,6 +66,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func (s *Store) Close() error {
 	if s.read == s.write {
 		return s.write.Close()
+	}
+	if s.writer != nil {
+		s.writer.close()
 	}
 	return errors.Join(s.read.Close(), s.write.Close()) // the last writer empties the log
 }
@@ -81,7 +88,45 @@ func (s *Store) Ping(ctx context.Context) error {
 // tx is one transaction that writes.
 type tx struct {
 	*sql.Tx
-	dialect dialect
+	dialect    dialect
+	statements *statements // nil on PostgreSQL, whose driver keeps its own
+}
+
+// ExecContext is that of sql.Tx with a prepared statement, if there is one.
+// Within a shared transaction no caller's ctx interrupts; see writer.
+func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if t.statements == nil {
+		return t.Tx.ExecContext(ctx, query, args...)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if stmt := t.statements.find(query); stmt != nil {
+		return t.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+	}
+	return t.Tx.ExecContext(ctx, query, args...)
+}
+
+// QueryContext is like ExecContext.
+func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if t.statements == nil {
+		return t.Tx.QueryContext(ctx, query, args...)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if stmt := t.statements.find(query); stmt != nil {
+		return t.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+	}
+	return t.Tx.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext is like ExecContext.
+func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if t.statements == nil {
+		return t.Tx.QueryRowContext(ctx, query, args...)
+	}
+	ctx = context.WithoutCancel(ctx)
+	if stmt := t.statements.find(query); stmt != nil {
+		return t.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+	}
+	return t.Tx.QueryRowContext(ctx, query, args...)
 }
 
 // querier is what reads need, in a transaction and outside.
@@ -120,6 +165,9 @@ func (s *Store) tx(ctx context.Context, f func(*tx) error) error {
 }
 
 func (s *Store) once(ctx context.Context, f func(*tx) error) error {
+	if s.writer != nil {
+		return s.writer.do(ctx, f)
+	}
 	t, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err

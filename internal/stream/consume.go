@@ -83,10 +83,13 @@ func (s *Stream) ReadPosition(ctx context.Context, name string) (uint64, error) 
 }
 
 // pullBytes bounds what a reader holds in memory beyond the message at hand.
-const pullBytes = 2 * maxPayload
+const (
+	pullMessages = 64 // the client makes a channel as long as that
+	pullBytes    = 2 * maxPayload
+)
 
 func (s *Stream) each(ctx context.Context, c jetstream.Consumer, use func(jetstream.Msg, uint64) error) error {
-	messages, err := c.Messages(jetstream.PullMaxBytes(pullBytes))
+	messages, err := c.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,242 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "muster.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func env(m map[string]string) func(string) (string, bool) {
+	return func(k string) (string, bool) {
+		v, ok := m[k]
+		return v, ok
+	}
+}
+
+// get returns the value of a key as text.
+func get(t *testing.T, s Server, name string) string {
+	t.Helper()
+	v, err := s.field(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return format(v)
+}
+
+// TestLoad_precedence sets every key everywhere: flags over environment over
+// file over defaults.
+func TestLoad_precedence(t *testing.T) {
+	t.Parallel()
+	// Three valid values of each key, as written and as shown.
+	values := map[string][3][2]string{
+		"data_dir":         {{"a", "a"}, {"b", "b"}, {"c", "c"}},
+		"agent_listen":     {{":1", ":1"}, {":2", ":2"}, {":3", ":3"}},
+		"admin_listen":     {{"localhost:1", "localhost:1"}, {"127.0.0.1:2", "127.0.0.1:2"}, {"'[::1]:3'", "[::1]:3"}},
+		"agent_hostname":   {{"a", "a"}, {"b, c", "b,c"}, {"[d, e]", "d,e"}},
+		"agent_cert":       {{"1.pem", "1.pem"}, {"2.pem", "2.pem"}, {"3.pem", "3.pem"}},
+		"agent_key":        {{"1.key", "1.key"}, {"2.key", "2.key"}, {"3.key", "3.key"}},
+		"admin_cert":       {{"1.pem", "1.pem"}, {"2.pem", "2.pem"}, {"3.pem", "3.pem"}},
+		"admin_key":        {{"1.key", "1.key"}, {"2.key", "2.key"}, {"3.key", "3.key"}},
+		"retention":        {{"1d", "24h0m0s"}, {"2h", "2h0m0s"}, {"0", "0s"}},
+		"stream_max_bytes": {{"100000000", "100000000"}, {"200000000", "200000000"}, {"300000000", "300000000"}},
+		"drain_timeout":    {{"1s", "1s"}, {"2s", "2s"}, {"3m", "3m0s"}},
+		"log_level":        {{"debug", "debug"}, {"warn", "warn"}, {"error", "error"}},
+		"log_format":       {{"json", "json"}, {"text", "text"}, {"json", "json"}},
+	}
+	together := map[string]string{"agent_cert": "agent_key", "agent_key": "agent_cert", "admin_cert": "admin_key", "admin_key": "admin_cert"}
+	for _, k := range Keys() {
+		v, ok := values[k.Name]
+		if !ok {
+			t.Errorf("%s is not tried", k.Name)
+			continue
+		}
+		if k.Doc == "" || k.Env != "MUSTER_"+strings.ToUpper(k.Name) || strings.ContainsAny(k.Flag, "_-") != strings.Contains(k.Name, "_") {
+			t.Errorf("%+v", k)
+		}
+		file := k.Name + ": " + v[2][0] + "\n"
+		if other := together[k.Name]; other != "" {
+			file += other + ": x\n"
+		}
+		path := write(t, file)
+		environment, flags := map[string]string{k.Env: v[1][0]}, map[string]string{k.Flag: v[0][0]}
+		for _, tt := range []struct {
+			what  string
+			path  string
+			env   map[string]string
+			flags map[string]string
+			want  string
+		}{
+			{"default", "", nil, nil, k.Default},
+			{"file", path, nil, nil, v[2][1]},
+			{"environment", path, environment, nil, v[1][1]},
+			{"flag", path, environment, flags, v[0][1]},
+			{"flag over file", path, nil, flags, v[0][1]},
+		} {
+			s, err := Load(tt.path, env(tt.env), tt.flags)
+			if err != nil {
+				t.Errorf("%s from %s: %v", k.Name, tt.what, err)
+			}
+			if got := get(t, s, k.Name); got != tt.want {
+				t.Errorf("%s from %s is %q, want %q", k.Name, tt.what, got, tt.want)
+			}
+		}
+	}
+	s, err := Load("", env(nil), nil)
+	if d := cmp.Diff(Default(), s); err != nil || d != "" {
+		t.Error("the defaults are not valid:", err, d)
+	}
+	// What Keys shows as default can be written in the file.
+	for _, k := range Keys() {
+		if err := s.set(k.Name, k.Default); err != nil {
+			t.Error(err)
+		}
+	}
+	if d := cmp.Diff(Default(), s); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestLoad_file(t *testing.T) {
+	t.Parallel()
+	const file = `# how it is here
+"data_dir": /var/lib/muster   # quoted key
+agent_listen: :8443
+agent_hostname:
+  - muster.example.com
+  - 192.0.2.1
+  - 1.10
+agent_cert: ~
+retention: 30d
+stream_max_bytes: 100000000
+log_level: 'warn'
+`
+	s, err := Load(write(t, file), env(nil), nil)
+	want := Default()
+	want.DataDir, want.AgentHostname = "/var/lib/muster", []string{"muster.example.com", "192.0.2.1", "1.10"}
+	want.Retention, want.StreamMax, want.LogLevel = 30*24*time.Hour, 100_000_000, "warn"
+	if d := cmp.Diff(want, s); err != nil || d != "" {
+		t.Error(err, d)
+	}
+	if got := s.Path("ca.pem"); got != "/var/lib/muster/ca.pem" {
+		t.Error(got)
+	}
+	for _, empty := range []string{"", "# nothing\n", "---\n"} {
+		if s, err := Load(write(t, empty), env(nil), nil); err != nil || !reflect.DeepEqual(s, Default()) {
+			t.Errorf("%q: %v", empty, err)
+		}
+	}
+	for _, text := range []string{"007", "1.10", "true", "0x10", "2026-01-01"} {
+		if s, err := Load(write(t, "data_dir: "+text), env(nil), nil); err != nil || s.DataDir != text {
+			t.Errorf("data_dir: %s is %q, %v", text, s.DataDir, err)
+		}
+	}
+}
+
+func TestLoad_errors(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name, file string
+		env, flags map[string]string
+		want       []string
+	}{
+		{"misspelt key", "log_level: info\nretension: 5d", nil, nil, []string{"line 2", `"retension"`, `did you mean "retention"`}},
+		{"dashes", "data-dir: x", nil, nil, []string{"line 1", `did you mean "data_dir"`}},
+		{"other case", "Log_Level: x", nil, nil, []string{`did you mean "log_level"`}},
+		{"wrong duration", "\n\nretention: 5 weeks", nil, nil, []string{"line 3", "retention", `"5 weeks" is no duration`}},
+		{"duration without unit", "drain_timeout: 20", nil, nil, []string{"line 1", "drain_timeout", "is no duration"}},
+		{"half days", "retention: 1.5d", nil, nil, []string{"is no duration"}},
+		{"more than there are", "retention: 200000d", nil, nil, []string{"retention", "is no duration"}},
+		{"wrong number", "stream_max_bytes: 8GB", nil, nil, []string{"line 1", "stream_max_bytes", `"8GB" is no whole number`}},
+		{"fraction", "stream_max_bytes: 1e10", nil, nil, []string{"is no whole number"}},
+		{"mapping for a value", "data_dir: {a: b}", nil, nil, []string{"line 1", "data_dir", "plain value"}},
+		{"list for a value", "data_dir: [a, b]", nil, nil, []string{"line 1", "data_dir", "not a list"}},
+		{"nested list", "agent_hostname: [a, [b]]", nil, nil, []string{"agent_hostname", "plain value"}},
+		{"not a mapping", "- a", nil, nil, []string{"must be a mapping"}},
+		{"not YAML", "a: [", nil, nil, nil},
+		{"key twice", "data_dir: a\ndata_dir: b", nil, nil, []string{"data_dir"}},
+		{"environment", "", map[string]string{"MUSTER_RETENTION": "x"}, nil, []string{"MUSTER_RETENTION", "retention", `"x"`}},
+		{"flag", "", nil, map[string]string{"stream-max-bytes": "x"}, []string{"--stream-max-bytes", `"x"`}},
+		{"empty", "data_dir: ''", nil, nil, []string{"data_dir: must not be empty"}},
+		{"no port", "agent_listen: localhost", nil, nil, []string{`agent_listen: "localhost" is not host:port`}},
+		{"level", "log_level: loud", nil, nil, []string{"log_level", "none of debug, info, warn, error"}},
+		{"format", "log_format: xml", nil, nil, []string{"log_format", "none of text, json"}},
+		{"negative retention", "retention: -1d", nil, nil, []string{"retention: must not be negative"}},
+		{"negative drain", "drain_timeout: -1s", nil, nil, []string{"drain_timeout: must not be negative"}},
+		{"small stream", "stream_max_bytes: 1000", nil, nil, []string{"stream_max_bytes: must be at least 67108864"}},
+		{"certificate without key", "agent_cert: x", nil, nil, []string{"agent_cert", "agent_key"}},
+		{"key without certificate", "admin_key: x", nil, nil, []string{"admin_cert", "admin_key"}},
+		{"plain HTTP for all", "admin_listen: 0.0.0.0:80", nil, nil, []string{"admin_listen", "not loopback"}},
+		{"plain HTTP by default", "admin_listen: :80", nil, nil, []string{"admin_listen", "not loopback"}},
+		{"plain HTTP by name", "admin_listen: example.com:80", nil, nil, []string{"not loopback"}},
+		{"all at once", "log_level: x\nretention: -1d", nil, nil, []string{"log_level", "retention"}},
+	}
+	for _, tt := range tests {
+		_, err := Load(write(t, tt.file), env(tt.env), tt.flags)
+		if err == nil {
+			t.Errorf("%s: no error", tt.name)
+			continue
+		}
+		for _, w := range tt.want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: %v\nwant %q", tt.name, err, w)
+			}
+		}
+	}
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), env(nil), nil); err == nil || !strings.Contains(err.Error(), "none.yaml") {
+		t.Error(err)
+	}
+	if _, err := Load(write(t, "admin_listen: 0.0.0.0:443\nadmin_cert: c\nadmin_key: k"), env(nil), nil); err != nil {
+		t.Error("TLS for all:", err)
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"90d": 90 * 24 * time.Hour, "0d": 0, "-2d": -48 * time.Hour, "0": 0, "12h": 12 * time.Hour, "1h30m": 90 * time.Minute, "106751d": 106751 * 24 * time.Hour,
+	} {
+		if got, err := ParseDuration(text); err != nil || got != want {
+			t.Errorf("%s is %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "5", "1d2h", "d5", " 5d", "106752d", "-106752d", "2147483647d", "99999999999d"} {
+		if got, err := ParseDuration(text); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+}
+
+func FuzzFile(f *testing.F) {
+	for _, s := range []string{"data_dir: x", "agent_hostname: [a, b]", "retention: 5d # x", "a: &b c\nd: *b", "---\n---\n", "? x\n: y", "log_level: |\n  info", "<<: {a: b}", "data_dir: !!str 5"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := Default()
+		if err := s.file(b); err != nil {
+			if strings.TrimSpace(err.Error()) == "" {
+				t.Errorf("%q: an error without words", b)
+			}
+			return
+		}
+		_ = s.Validate()
+		for _, h := range s.AgentHostname {
+			if h == "" || strings.TrimSpace(h) != h || strings.Contains(h, ",") {
+				t.Errorf("host %q", h)
+			}
+		}
+	})
+}
