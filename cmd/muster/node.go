@@ -94,14 +94,14 @@ func ago(t time.Time) string {
 func newNodeShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use: "show ID", Short: "Show one node with all that it said of itself", Args: oneArg("the id of a node"),
+		Use: "show NODE", Short: "Show one node with all that it said of itself", Args: oneArg("a node's id, host identifier or hostname"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
 				return err
 			}
-			var n adminapi.NodeDetail
-			if err := client.Call(cmd.Context(), http.MethodGet, "/nodes/"+url.PathEscape(args[0]), nil, nil, &n); err != nil {
+			n, err := findNode(cmd, client, args[0])
+			if err != nil {
 				return err
 			}
 			return o.document(cmd, n, func() error { return printNode(cmd, n) })
@@ -109,6 +109,11 @@ func newNodeShowCommand(t *target) *cobra.Command {
 	}
 	o.flag(cmd, "table", "json", "yaml")
 	return cmd
+}
+
+// findNode returns a node by its id, host identifier or hostname.
+func findNode(cmd *cobra.Command, client *adminapi.Client, name string) (n adminapi.NodeDetail, err error) {
+	return n, client.Call(cmd.Context(), http.MethodGet, "/nodes/"+url.PathEscape(name), nil, nil, &n)
 }
 
 func printNode(cmd *cobra.Command, n adminapi.NodeDetail) error {
@@ -133,7 +138,7 @@ func printNode(cmd *cobra.Command, n adminapi.NodeDetail) error {
 func newNodeTagCommand(t *target) *cobra.Command {
 	var add, remove []string
 	cmd := &cobra.Command{
-		Use: "tag ID --add TAG --remove TAG", Short: "Change a node's tags", Args: oneArg("the id of a node"),
+		Use: "tag NODE --add TAG --remove TAG", Short: "Change a node's tags", Args: oneArg("a node's id, host identifier or hostname"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -142,13 +147,12 @@ func newNodeTagCommand(t *target) *cobra.Command {
 			if len(add)+len(remove) == 0 {
 				return usagef("give --add or --remove")
 			}
-			path := "/nodes/" + url.PathEscape(args[0])
-			var n adminapi.NodeDetail
-			if err := client.Call(cmd.Context(), http.MethodGet, path, nil, nil, &n); err != nil {
+			n, err := findNode(cmd, client, args[0])
+			if err != nil {
 				return err
 			}
 			tags := slices.DeleteFunc(append(n.Tags, add...), func(tag string) bool { return slices.Contains(remove, tag) })
-			if err := client.Call(cmd.Context(), http.MethodPut, path+"/tags", nil, adminapi.TagsInput{Tags: tags}, &n.Node); err != nil {
+			if err := client.Call(cmd.Context(), http.MethodPut, "/nodes/"+n.ID+"/tags", nil, adminapi.TagsInput{Tags: tags}, &n.Node); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.Join(n.Tags, " "))
@@ -162,13 +166,17 @@ func newNodeTagCommand(t *target) *cobra.Command {
 
 func newNodeDeleteCommand(t *target) *cobra.Command {
 	return &cobra.Command{
-		Use: "delete ID", Short: "Remove a node; its key is refused, and it may enrol again as a new node", Args: oneArg("the id of a node"),
+		Use: "delete NODE", Short: "Remove a node; its key is refused, and it may enrol again as a new node", Args: oneArg("a node's id, host identifier or hostname"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
 				return err
 			}
-			return client.Call(cmd.Context(), http.MethodDelete, "/nodes/"+url.PathEscape(args[0]), nil, nil, nil)
+			n, err := findNode(cmd, client, args[0])
+			if err != nil {
+				return err
+			}
+			return client.Call(cmd.Context(), http.MethodDelete, "/nodes/"+n.ID, nil, nil, nil)
 		},
 	}
 }

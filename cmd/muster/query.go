@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -21,6 +22,8 @@ type queryRow struct {
 	NodeID         string      `json:"node_id"`
 	HostIdentifier string      `json:"host_identifier"`
 	Columns        osquery.Row `json:"columns"`
+
+	host string // for people
 }
 
 // queryError is a node that answered with an error.
@@ -139,10 +142,10 @@ func (r *queryPrinter) update(u adminapi.LiveUpdate) error {
 	r.known[a.NodeID] = true
 	if a.State == "failed" || a.State == "denylisted" {
 		r.result.Errors = append(r.result.Errors, queryError{a.NodeID, a.HostIdentifier, a.State, a.Message})
-		r.note("%s: %s: %s", printable(a.HostIdentifier), a.State, printable(a.Message))
+		r.note("%s: %s: %s", printable(cmp.Or(a.Hostname, a.HostIdentifier)), a.State, printable(a.Message))
 	}
 	for _, columns := range a.Rows {
-		row := queryRow{a.NodeID, a.HostIdentifier, columns}
+		row := queryRow{a.NodeID, a.HostIdentifier, columns, cmp.Or(a.Hostname, a.HostIdentifier)}
 		if r.form == "ndjson" {
 			if err := json.NewEncoder(r.cmd.OutOrStdout()).Encode(row); err != nil {
 				return err
@@ -171,7 +174,7 @@ func (r *queryPrinter) finish() error {
 	case "ndjson":
 		return nil
 	}
-	head := []string{"host"}
+	head := []string{"node"}
 	for _, row := range r.result.Rows {
 		for _, c := range row.Columns {
 			if !slices.Contains(head[1:], c.Name) {
@@ -181,7 +184,7 @@ func (r *queryPrinter) finish() error {
 	}
 	rows := make([][]string, 0, len(r.result.Rows))
 	for _, row := range r.result.Rows {
-		cells := []string{row.HostIdentifier}
+		cells := []string{row.host}
 		for _, name := range head[1:] {
 			value, _ := row.Columns.Get(name)
 			cells = append(cells, value)

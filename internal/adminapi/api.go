@@ -30,8 +30,9 @@ import (
 // NodeStore keeps nodes and enroll secrets.
 type NodeStore interface {
 	Nodes(ctx context.Context, f node.Filter) (node.Page, error)
-	// Node returns a node with its details; NotFound without one.
-	Node(ctx context.Context, id string) (node.Node, error)
+	// FindNode returns a node with its details by its id, host identifier or
+	// hostname; NotFound without one, Conflict if several have that hostname.
+	FindNode(ctx context.Context, name string) (node.Node, error)
 	NodeFacets(ctx context.Context, now time.Time) (node.Facets, error)
 	SetNodeTags(ctx context.Context, id string, tags []string) (node.Node, error)
 	// DeleteNode removes a node; its key is refused from then on.

@@ -92,11 +92,11 @@ func counts(in []node.Count) []Count {
 
 // NodeRef names a node in a path.
 type NodeRef struct {
-	ID string `path:"id" maxLength:"64"`
+	ID string `path:"id" maxLength:"255" doc:"Id of the node"`
 }
 
 func (a *API) showNode(ctx context.Context, in *NodeRef) (*body[NodeDetail], error) {
-	n, err := a.Nodes.Node(ctx, in.ID)
+	n, err := a.Nodes.FindNode(ctx, in.ID)
 	if err != nil {
 		return nil, err
 	}

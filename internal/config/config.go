@@ -123,8 +123,11 @@ func (s *Server) file(b []byte) error {
 		}
 		for it := mapping.MapRange(); it.Next(); {
 			line := it.Key().GetToken().Position.Line
-			name := it.Key().String()
-			if err := s.setNode(name, it.Value()); err != nil {
+			name, err := scalar(it.Key())
+			if err == nil {
+				err = s.setNode(name, it.Value())
+			}
+			if err != nil {
 				return fmt.Errorf("line %d: %w", line, err)
 			}
 		}
