@@ -88,8 +88,7 @@ func Wrap(kind Kind, err error, message string) error {
 
 // KindOf returns the kind of the first *Error in err's chain, else Internal.
 func KindOf(err error) Kind {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Kind
 	}
 	return Internal

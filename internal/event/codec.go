@@ -66,12 +66,12 @@ func (e *Event) append(dst []byte, last *Event, first bool) []byte {
 		dst = binary.AppendVarint(dst, e.Counter)
 	}
 	if flags&sameDecorations == 0 {
-		dst = appendText(dst, string(e.Decorations))
+		dst = appendText(dst, e.Decorations)
 	}
 	if first || !e.Continues {
 		dst = binary.BigEndian.AppendUint64(dst, e.Line)
 	}
-	return appendText(dst, string(e.Columns))
+	return appendText(dst, e.Columns)
 }
 
 func (e *Event) same(last *Event) (flags byte) {
@@ -141,7 +141,7 @@ func (r *reader) event(e *Event, first bool) {
 	e.Columns = r.text()
 }
 
-func appendText(dst []byte, s string) []byte {
+func appendText[T ~string | ~[]byte](dst []byte, s T) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 

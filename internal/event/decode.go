@@ -25,8 +25,8 @@ type Log struct {
 	Lines, Skipped int
 }
 
-// Decoder reads log requests. It keeps its buffers from call to call, so one
-// costs no allocation once warm; it is not safe for concurrent use.
+// Decoder reads log requests. It keeps its buffers from call to call, so that
+// one allocates next to nothing once warm; it is not safe for concurrent use.
 type Decoder struct {
 	parser fastjson.Parser
 	buf    []byte

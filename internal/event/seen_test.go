@@ -22,7 +22,7 @@ type server struct {
 
 // lines makes events, a line each; x+ is x and a further row of its line.
 func lines(text string) (events []event.Event) {
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		name, _ := strings.CutSuffix(word, "+")
 		var line uint64
 		for _, c := range name {

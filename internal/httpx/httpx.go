@@ -115,8 +115,7 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 
 // broken says why a body was not read: over a limit, or else message.
 func broken(err error, message string) error {
-	var known *errs.Error
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*errs.Error](err); ok {
 		return known
 	}
 	if errors.Is(err, context.Canceled) {

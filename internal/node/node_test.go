@@ -67,9 +67,9 @@ var keyer = NewKeyer([]byte("0123456789abcdef0123456789abcdef"))
 
 func hash(key string) KeyHash { return keyer.Hash(PurposeNodeKey, key) }
 
-func newRegistry(t testing.TB, s *store) *Registry {
-	t.Helper()
-	return NewRegistry(s, keyer, slog.New(slog.NewTextHandler(t.Output(), nil)), time.Now)
+func newRegistry(tb testing.TB, s *store) *Registry {
+	tb.Helper()
+	return NewRegistry(s, keyer, slog.New(slog.NewTextHandler(tb.Output(), nil)), time.Now)
 }
 
 func sync1(t *testing.T, r *Registry) {
@@ -155,6 +155,7 @@ func TestRegistry_Sync(t *testing.T) {
 func TestRegistry_races(t *testing.T) {
 	t.Parallel()
 	setUp := func(t *testing.T, meanwhile func(*Registry)) (*store, *Registry) {
+		t.Helper()
 		s := &store{changes: []Change{change("1", 1, "a")}}
 		r := newRegistry(t, s)
 		sync1(t, r)
@@ -324,7 +325,7 @@ func TestEnroller(t *testing.T) {
 			keyer.Hash(PurposeEnrollSecret, "used"):    {MaxUses: 2, Uses: 2},
 			keyer.Hash(PurposeEnrollSecret, "expired"): {ExpiresAt: now},
 			keyer.Hash(PurposeEnrollSecret, "revoked"): {RevokedAt: now.Add(-time.Hour)},
-			hash("node key"):                           {},
+			hash("node key"): {},
 		}
 		var kept Enrolment
 		s := &store{}

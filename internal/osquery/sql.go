@@ -66,7 +66,7 @@ func skipSpace(s string) string {
 
 // comment returns the length of the comment that s begins with, 0 for none.
 func comment(s string) int {
-	end := ""
+	var end string
 	switch {
 	case strings.HasPrefix(s, "--"):
 		end = "\n"

@@ -315,7 +315,7 @@ func TestDecodeNodeKey_cost(t *testing.T) {
 
 // TestParseObject_cost: a small body must not cost memory without proportion.
 func TestParseObject_cost(t *testing.T) {
-	const size = 16 << 20
+	const size = 10 << 20
 	junk := strings.Repeat("x", size)
 	tests := []struct {
 		name, body string
@@ -325,8 +325,8 @@ func TestParseObject_cost(t *testing.T) {
 		{"misspelt true", `{"a":tru` + junk, errs.Invalid},
 		{"not a number", `{"a":nan}`, errs.Invalid},
 		{"many small values", `{"a":[` + strings.Repeat("1,", size/2) + `1]}`, errs.TooLarge},
-		{"many empty objects", `{"a":[` + strings.Repeat("{},", size/3) + `1]}`, errs.TooLarge},
-		{"string without end", `{"a":"` + strings.Repeat(`\"`, size/2), errs.Invalid},
+		{"many empty objects", `{"a":[` + strings.Repeat("{},", maxValues) + `1]}`, errs.TooLarge},
+		{"string without end", `{"a":"` + strings.Repeat(`\"`, 1<<20), errs.Invalid},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -363,8 +363,14 @@ func TestDecodeDistributedWrite(t *testing.T) {
 			{ID: "q-req", Rows: []Row{}, Status: 1, Message: "Table file was queried without a required column in the WHERE clause"},
 		}},
 		{"the carve row", string(samples(t)[7].body), []QueryAnswer{{ID: "carve", Rows: []Row{{
-			{"time", "1795250712"}, {"sha256", ""}, {"size", "-1"}, {"path", "/tmp/proto/run/cv/b.txt"}, {"status", "SCHEDULED"},
-			{"carve_guid", "7c3556a5-ae36-4ba4-b7d3-d7d643be26cb"}, {"request_id", "eb75b1e6-b19a-4517-8a3b-9f951c8e418c"}, {"carve", "1"},
+			{"time", "1795250712"},
+			{"sha256", ""},
+			{"size", "-1"},
+			{"path", "/tmp/proto/run/cv/b.txt"},
+			{"status", "SCHEDULED"},
+			{"carve_guid", "7c3556a5-ae36-4ba4-b7d3-d7d643be26cb"},
+			{"request_id", "eb75b1e6-b19a-4517-8a3b-9f951c8e418c"},
+			{"carve", "1"},
 		}}}}},
 		{"numbers as texts, rows as text, as before 3.0", `{"queries":{"a":"","b":[{"x":"1"}]},"statuses":{"a":"1","b":"0"}}`, []QueryAnswer{
 			{ID: "a", Rows: []Row{}, Status: 1}, {ID: "b", Rows: []Row{{{"x", "1"}}}},

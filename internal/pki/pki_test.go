@@ -49,7 +49,10 @@ func mode(t *testing.T, path string) fs.FileMode {
 	return info.Mode()
 }
 
-func logger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+func logger(t *testing.T) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(t.Output(), nil))
+}
 
 // listener serves TLS, sending back what comes.
 func listener(t *testing.T, c *pki.Certificate) net.Addr {

@@ -123,7 +123,7 @@ func deliver(ctx context.Context, m jetstream.Msg, seq uint64, handle func(conte
 
 func (s *Stream) ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil || errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-		return nil
+		return nil //nolint:nilerr // the reader was ended, whatever it met then
 	}
 	return err
 }

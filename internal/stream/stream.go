@@ -233,7 +233,7 @@ func freeSpace(dir string) (uint64, error) {
 func split(message []byte, use func(record []byte) error) error {
 	for len(message) > 0 {
 		n, w := binary.Uvarint(message)
-		if w <= 0 || n > uint64(len(message)-w) {
+		if w <= 0 || n > uint64(len(message)-w) { //nolint:gosec // w is at most len(message)
 			return errors.New("stream: message is corrupt")
 		}
 		if err := use(message[w : w+int(n)]); err != nil { //nolint:gosec // at most len(message)
