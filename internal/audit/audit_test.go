@@ -5,6 +5,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -110,6 +111,9 @@ func TestFollows(t *testing.T) {
 			case reflect.String:
 				s := reflect.ValueOf(entries[i]).Field(f).String()
 				values = []any{s + "x", s + "\xfe", s + "\x00", `x","` + s}
+				if bad := strings.ReplaceAll(s, "\uFFFD", "\xfe"); bad != s {
+					values = append(values, bad)
+				}
 			case reflect.Struct:
 				values = []any{entries[i].Time.Add(time.Microsecond), entries[i].Time.Add(-time.Hour)}
 			default:

@@ -286,7 +286,7 @@ func TestDecodeNodeKey(t *testing.T) {
 			}
 		})
 	}
-	for _, body := range []string{``, `"`, `"}`, `{`, `{"node_key":"k`, `{"node_key":"k"`, `{"node_key":`, `"x"`, `42`, `null`, `[]`, `{"node_key":"k"x}`} {
+	for _, body := range []string{``, `"`, `"}`, `{`, `{"node_key":"k`, `{"node_key":"k"`, `{"node_key":`, `"x"`, `42`, `null`, `[]`, `{"node_key":"k"x}`, `x,"node_key":"k"}`, `["a","node_key":"k"}`} {
 		if key, err := DecodeNodeKey([]byte(body)); !errs.Is(err, errs.Invalid) {
 			t.Errorf("%s: %q, %v; want an error", body, key, err)
 		}

@@ -100,7 +100,7 @@ func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 	}
 	ctx = context.WithoutCancel(ctx)
 	if stmt := t.statements.find(query); stmt != nil {
-		return t.StmtContext(ctx, stmt).ExecContext(ctx, args...)
+		return t.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 	}
 	return t.Tx.ExecContext(ctx, query, args...)
 }
@@ -112,7 +112,7 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 	}
 	ctx = context.WithoutCancel(ctx)
 	if stmt := t.statements.find(query); stmt != nil {
-		return t.StmtContext(ctx, stmt).QueryContext(ctx, args...)
+		return t.StmtContext(ctx, stmt).QueryContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 	}
 	return t.Tx.QueryContext(ctx, query, args...)
 }
@@ -124,7 +124,7 @@ func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sq
 	}
 	ctx = context.WithoutCancel(ctx)
 	if stmt := t.statements.find(query); stmt != nil {
-		return t.StmtContext(ctx, stmt).QueryRowContext(ctx, args...)
+		return t.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // the transaction closes it
 	}
 	return t.Tx.QueryRowContext(ctx, query, args...)
 }

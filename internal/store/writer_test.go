@@ -73,12 +73,12 @@ func TestGroup(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range jobs {
 		wg.Go(func() {
-			switch {
-			case i%10 == 3: // undoes only itself
+			switch i % 10 {
+			case 3: // undoes only itself
 				results[i] = s.tx(t.Context(), func(x *tx) error {
 					return errors.Join(insert(t.Context(), fmt.Sprintf("undone-%d", i))(x), failed)
 				})
-			case i%10 == 7: // undoes everybody's
+			case 7: // undoes everybody's
 				results[i] = s.tx(t.Context(), insert(t.Context(), fmt.Sprintf("bomb-%d", i)))
 			default:
 				results[i] = s.tx(t.Context(), insert(t.Context(), fmt.Sprintf("row-%d", i)))
@@ -105,12 +105,12 @@ func TestGroup(t *testing.T) {
 	}
 	for i, err := range results {
 		name := fmt.Sprintf("row-%d", i)
-		switch {
-		case i%10 == 3:
+		switch i % 10 {
+		case 3:
 			if !errors.Is(err, failed) || kept[fmt.Sprintf("undone-%d", i)] {
 				t.Errorf("job %d: %v, kept %v", i, err, kept[fmt.Sprintf("undone-%d", i)])
 			}
-		case i%10 == 7:
+		case 7:
 			if err == nil || !strings.Contains(err.Error(), "boom") {
 				t.Errorf("job %d: %v", i, err)
 			}
