@@ -67,7 +67,7 @@ func (a *Agent) sendBatch(ctx context.Context, s *sender) error {
 	}
 	compress := a.flags.Bool("logger_tls_compress")
 	_, err = a.post(ctx, a.client.log, a.flags.String("logger_tls_endpoint"), compress, func(key string) ([]byte, error) {
-		return logBody(lines, s.kind, key, compress), nil
+		return osquery.EncodeLog(key, s.kind, lines, compress), nil
 	})
 	if err != nil {
 		return err
@@ -79,20 +79,4 @@ func (a *Agent) sendBatch(ctx context.Context, s *sender) error {
 		a.status(ctx, warning, fmt.Sprintf("Linesize exceeds TLS logger maximum: %d", tooLong))
 	}
 	return nil
-}
-
-// logBody encodes a log request. The order of its members differs with
-// compression (seen on the wire), and bytes that are not UTF-8 stay.
-func logBody(lines [][]byte, kind, key string, compressed bool) []byte {
-	var o object
-	if compressed {
-		o.set("node_key", quoted(key))
-		o.set("log_type", quoted(kind))
-		o.set("data", array(lines))
-		return o.encode()
-	}
-	o.set("data", array(lines))
-	o.set("log_type", quoted(kind))
-	o.set("node_key", quoted(key))
-	return o.encode()
 }

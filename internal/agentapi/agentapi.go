@@ -105,22 +105,31 @@ const (
 	answerBody = 64 << 20
 )
 
+// maxLarge bounds the bodies over httpx.LargeBody that are in memory at once; a
+// body of 64 MiB takes some hundreds of MiB while it is read and parsed.
+const maxLarge = 4
+
 // New returns the agents' API.
 func New(o Options) *API {
 	small := httpx.Limits{Wire: smallBody, Inflated: smallBody}
-	return &API{Options: o, routes: map[string]route{
+	a := &API{Options: o, routes: map[string]route{
 		"/api/osquery/enroll":            {"enroll", small, (*API).enroll},
 		"/api/osquery/config":            {"config", small, (*API).config},
 		"/api/osquery/log":               {"log", httpx.Limits{Wire: logBody, Inflated: logBody}, (*API).logs},
 		"/api/osquery/distributed/read":  {"distributed_read", small, (*API).read},
 		"/api/osquery/distributed/write": {"distributed_write", httpx.Limits{Wire: answerBody, Inflated: answerBody}, (*API).write},
 	}}
+	a.bodies.Large = make(chan struct{}, maxLarge)
+	return a
 }
 
 // ServeHTTP answers one request of an agent.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := a.Now()
 	route, err := a.route(r)
+	if err == nil {
+		err = a.unknown(r)
+	}
 	if err == nil {
 		err = a.bodies.Read(r, route.limits, func(body []byte) error { return route.handle(a, w, r, body) })
 	}
@@ -179,11 +188,24 @@ func write(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body) //nolint:gosec // JSON; and an agent that went away will ask again
 }
 
+// unknown refuses a request whose header names a key that is not known, before
+// its body is read.
+func (a *API) unknown(r *http.Request) error {
+	if key, ok := headerKey(r); ok && a.Nodes.Authenticate(key) == nil {
+		return errNodeInvalid
+	}
+	return nil
+}
+
+func headerKey(r *http.Request) (key string, ok bool) {
+	return strings.CutPrefix(r.Header.Get("Authorization"), "NodeKey ")
+}
+
 // authenticate returns who sent the request: by the Authorization header,
 // which agents send since 5.23.0 and which needs no look into the body, else
 // by node_key in the body.
 func (a *API) authenticate(r *http.Request, body []byte) (*node.Identity, error) {
-	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "NodeKey ")
+	key, ok := headerKey(r)
 	if !ok {
 		var err error
 		if key, err = osquery.DecodeNodeKey(body); err != nil {

@@ -213,27 +213,6 @@ func some(numbers []int64) string {
 	return fmt.Sprintf("%d (%d …)", len(numbers), numbers[0])
 }
 
-// logBody is osquery.LogRequest.Encode(false) for lines known to be compact
-// JSON, without looking at each again.
-func logBody(key, logType string, lines []json.RawMessage) []byte {
-	size := 64 + len(key) + len(logType) + len(lines)
-	for _, line := range lines {
-		size += len(line)
-	}
-	body := append(make([]byte, 0, size), `{"data":[`...)
-	for i, line := range lines {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = append(body, line...)
-	}
-	body = append(body, `],"log_type":`...)
-	body = appendString(body, logType)
-	body = append(body, `,"node_key":`...)
-	body = appendString(body, key)
-	return append(body, '}')
-}
-
 // mayFail reports whether an answer may hold a key that makes it a failure.
 func mayFail(answer []byte) bool {
 	return bytes.Contains(answer, []byte(`"node_invalid"`)) || bytes.Contains(answer, []byte(`"error"`))

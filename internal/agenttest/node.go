@@ -334,7 +334,7 @@ func (n *Node) Config(ctx context.Context) ([]byte, error) {
 // or osquery.LogTypeStatus.
 func (n *Node) Log(ctx context.Context, lines []json.RawMessage, logType string) error {
 	_, err := n.call(ctx, OpLog, n.o.Paths.Log, func(key string) ([]byte, error) {
-		return logBody(key, logType, lines), nil
+		return osquery.EncodeLog(key, logType, lines, false), nil
 	})
 	return err
 }

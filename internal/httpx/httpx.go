@@ -70,9 +70,17 @@ type Limits struct {
 // Bodies reads request bodies into buffers that are used again. Safe for
 // concurrent use.
 type Bodies struct {
+	// Large is for bodies over LargeBody: each takes a place in it while it is
+	// read and used, and waits when there is none, so that few of them bound the
+	// memory that all can take. Without it there is no such bound.
+	Large chan struct{}
+
 	buffers sync.Pool
 	zips    sync.Pool
 }
+
+// LargeBody is the size from which a body takes a place in Bodies.Large.
+const LargeBody = 1 << 20
 
 // maxKept bounds a buffer that waits for its next use.
 const maxKept = 1 << 20
@@ -106,6 +114,11 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 		src = &limited{z, l.Inflated, l.Inflated}
 	default:
 		return errs.New(errs.Invalid, "Content-Encoding %q is not understood; use gzip or none", encoding)
+	}
+	if b.Large != nil {
+		large := &gate{r: src, left: LargeBody, places: b.Large, done: r.Context().Done()}
+		defer large.leave()
+		src = large
 	}
 	if _, err := buf.ReadFrom(src); err != nil {
 		return broken(err, "the body could not be read to its end")
@@ -146,6 +159,35 @@ func (l *limited) Read(p []byte) (int, error) {
 		return 0, tooLarge(l.limit)
 	}
 	return n, err
+}
+
+// gate takes a place before it reads on beyond left.
+type gate struct {
+	r      io.Reader
+	left   int64
+	places chan struct{}
+	done   <-chan struct{} // of the request
+	inside bool
+}
+
+func (g *gate) Read(p []byte) (int, error) {
+	if g.left <= 0 && !g.inside {
+		select {
+		case g.places <- struct{}{}:
+			g.inside = true
+		case <-g.done:
+			return 0, errs.New(errs.Busy, "too many large requests at once; try again later")
+		}
+	}
+	n, err := g.r.Read(p)
+	g.left -= int64(n)
+	return n, err
+}
+
+func (g *gate) leave() {
+	if g.inside {
+		<-g.places
+	}
 }
 
 func tooLarge(limit int64) error {

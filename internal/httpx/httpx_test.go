@@ -225,3 +225,45 @@ func TestRemote(t *testing.T) {
 		}
 	}
 }
+
+// TestLarge reads large bodies with one place: the second waits for the first,
+// one whose request ends meanwhile is refused, and small ones never wait.
+func TestLarge(t *testing.T) {
+	t.Parallel()
+	b := &httpx.Bodies{Large: make(chan struct{}, 1)}
+	limits := httpx.Limits{Wire: 4 * httpx.LargeBody, Inflated: 4 * httpx.LargeBody}
+	read := func(ctx context.Context, size int, use func([]byte) error) error {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", bytes.NewReader(make([]byte, size)))
+		return b.Read(r, limits, use)
+	}
+	inside, leave, first := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		first <- read(t.Context(), 2*httpx.LargeBody, func([]byte) error {
+			close(inside)
+			<-leave
+			return nil
+		})
+	}()
+	<-inside
+	if err := read(t.Context(), httpx.LargeBody/2, func([]byte) error { return nil }); err != nil {
+		t.Errorf("a small body: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := read(ended, 2*httpx.LargeBody, func([]byte) error { return nil })
+	if !errs.Is(err, errs.Busy) {
+		t.Errorf("a large body without a place: %v", err)
+	}
+	close(leave)
+	if err := <-first; err != nil {
+		t.Errorf("the first large body: %v", err)
+	}
+	if err := read(t.Context(), 2*httpx.LargeBody, func(body []byte) error {
+		if len(body) != 2*httpx.LargeBody {
+			t.Errorf("%d bytes", len(body))
+		}
+		return nil
+	}); err != nil {
+		t.Errorf("a large body when the place is free again: %v", err)
+	}
+}

@@ -18,20 +18,41 @@ type LogRequest struct {
 	NodeKey string            `json:"node_key"`
 }
 
-// Encode returns the body that osquery sends. Compressed bodies have node_key
+// EncodeLog returns the body that osquery sends. Lines are JSON and copied as
+// they are, bytes that are not UTF-8 included. Compressed bodies have node_key
 // and log_type first, plain ones last (seen on the wire).
-func (r LogRequest) Encode(compressed bool) ([]byte, error) {
-	if r.Data == nil {
-		r.Data = []json.RawMessage{}
+func EncodeLog[L ~[]byte](nodeKey, logType string, lines []L, compressed bool) []byte {
+	size := len(`{"node_key":,"log_type":,"data":[]}`) + len(nodeKey) + len(logType) + 16
+	for _, line := range lines {
+		size += len(line) + 1
 	}
+	body := append(make([]byte, 0, size), '{')
 	if compressed {
-		return encode(struct {
-			NodeKey string            `json:"node_key"`
-			LogType string            `json:"log_type"`
-			Data    []json.RawMessage `json:"data"`
-		}{r.NodeKey, r.LogType, r.Data})
+		body = appendMember(body, "node_key", nodeKey)
+		body = append(appendMember(append(body, ','), "log_type", logType), ',')
 	}
-	return encode(r)
+	body = append(body, `"data":[`...)
+	for i, line := range lines {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, line...)
+	}
+	body = append(body, ']')
+	if !compressed {
+		body = appendMember(append(body, ','), "log_type", logType)
+		body = appendMember(append(body, ','), "node_key", nodeKey)
+	}
+	return append(body, '}')
+}
+
+// appendMember appends a member whose value is a text.
+func appendMember(dst []byte, name, value string) []byte {
+	quoted, _ := encode(value) // cannot fail: a text
+	dst = append(dst, '"')
+	dst = append(dst, name...)
+	dst = append(dst, '"', ':')
+	return append(dst, quoted...)
 }
 
 // StatusLine is one line of the agent's own log.
