@@ -111,7 +111,7 @@ func TestResend(t *testing.T) {
 		b, _ := io.ReadAll(r.Body)
 		bodies = append(bodies, string(b))
 		if len(bodies) == 1 {
-			panic(http.ErrAbortHandler)
+			panic(http.ErrAbortHandler) //nolint:forbidigo // how net/http cuts a connection
 		}
 		w.WriteHeader(http.StatusInternalServerError) // the status means nothing
 	})

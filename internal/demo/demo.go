@@ -49,17 +49,24 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return a.Run(ctx) })
 	d := demo{Options: o, app: a}
+	group.Go(func() error { return a.Run(ctx) })
+	group.Go(func() error { return d.agents(ctx) })
+	return group.Wait()
+}
+
+// agents runs everything but the server.
+func (d *demo) agents(ctx context.Context) error {
 	if err := d.prepare(ctx); err != nil {
-		return errors.Join(err, group.Wait())
-	}
-	group.Go(func() error { return d.machine(ctx) })
-	if o.Nodes > 0 {
-		group.Go(func() error { return d.simulate(ctx) })
+		return err
 	}
 	if err := d.welcome(); err != nil {
 		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.machine(ctx) })
+	if d.Nodes > 0 {
+		group.Go(func() error { return d.simulate(ctx) })
 	}
 	return group.Wait()
 }
