@@ -261,9 +261,12 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, body []byte) error {
 		write(w, http.StatusOK, []byte(noQueries))
 		return nil
 	}
-	answer := osquery.DistributedReadResponse{Queries: make(map[string]string, len(tasks)), Accelerate: live.Accelerate}
+	answer := osquery.DistributedReadResponse{Queries: make(map[string]string, len(tasks))}
 	for _, t := range tasks {
 		answer.Queries[t.ID] = t.SQL
+		if t.Accelerate {
+			answer.Accelerate = live.Accelerate
+		}
 	}
 	b, err := answer.Encode()
 	if err != nil {

@@ -270,6 +270,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	if a.agentListener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.AgentListen); err != nil {
 		return fmt.Errorf("agent_listen: %w; choose another --agent-listen", err)
 	}
+	a.agentListener = newBounded(a.agentListener, maxConns())
 	a.later("agents' listener", quiet(a.agentListener))
 	if a.adminListener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.AdminListen); err != nil {
 		return fmt.Errorf("admin_listen: %w; choose another --admin-listen", err)

@@ -188,6 +188,9 @@ func (d *demo) osqueryd(ctx context.Context, path string) error {
 	return nil
 }
 
+// maxKept is how many simulated nodes keep their connection.
+const maxKept = 2000
+
 // simulate runs agents that make their rows up.
 func (d *demo) simulate(ctx context.Context) error {
 	ca, err := os.ReadFile(d.app.CAFile())
@@ -196,10 +199,16 @@ func (d *demo) simulate(ctx context.Context) error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(ca)
+	// Both ends of each kept connection are files of this process; a large fleet
+	// connects anew for each request, as real agents do, and polls more slowly.
+	conn, pace := agentwire.KeepAlive, time.Duration(1)
+	if d.Nodes > maxKept {
+		conn, pace = agentwire.Full, time.Duration(d.Nodes/maxKept+1)
+	}
 	fleet, err := agenttest.NewFleet(agenttest.FleetOptions{
 		URL:     fmt.Sprintf("https://localhost:%d", d.app.AgentAddr().Port()),
-		RootCAs: roots, Secret: d.secret, Nodes: d.Nodes, Conn: agentwire.KeepAlive,
-		ConfigInterval: time.Minute, LogInterval: 20 * time.Second, ReadInterval: 5 * time.Second, Rows: 1,
+		RootCAs: roots, Secret: d.secret, Nodes: d.Nodes, Conn: conn,
+		ConfigInterval: pace * time.Minute, LogInterval: pace * 20 * time.Second, ReadInterval: pace * 5 * time.Second, Rows: 1,
 		Logger: d.Log.With("component", "simulated"),
 	})
 	if err != nil {

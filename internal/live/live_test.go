@@ -257,6 +257,23 @@ func TestCoordinator_manyPending(t *testing.T) {
 	})
 }
 
+// A question to few nodes makes them poll faster; one to a fleet does not.
+func TestCoordinator_accelerate(t *testing.T) {
+	t.Parallel()
+	run1(t, func(w *world) {
+		var fleet []string
+		for i := range maxAccelerated + 1 {
+			fleet = append(fleet, fmt.Sprint(i))
+		}
+		w.start("few", fleet[1:]...)
+		w.start("many", fleet...)
+		tasks := w.c.Take("1")
+		if len(tasks) != 2 || !tasks[0].Accelerate || tasks[1].Accelerate {
+			w.Errorf("%+v", tasks)
+		}
+	})
+}
+
 func TestCoordinator_answers(t *testing.T) {
 	t.Parallel()
 	run1(t, func(w *world) {
