@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -15,12 +16,14 @@ import (
 
 // TestCrash kills the server with SIGKILL at random moments while agents log
 // numbered rows, and reconciles: every acknowledged row is found exactly once.
+// Events go to files every few hundred rows, so that kills hit that, too.
 // MUSTER_CRASH_KILLS sets how often; MUSTER_CRASH_SEED repeats a run.
 func TestCrash(t *testing.T) {
 	kills := number(t, "MUSTER_CRASH_KILLS", 6)
 	seed := uint64(number(t, "MUSTER_CRASH_SEED", int(time.Now().UnixNano()&0x7fffffff)))
 	t.Logf("seed %d, %d kills", seed, kills)
 	random := rand.New(rand.NewPCG(seed, 1))
+	t.Setenv("MUSTER_FLUSH_EVENTS", "500")
 	s := newServer(t)
 	s.setUp()
 	fleet, err := agenttest.NewFleet(agenttest.FleetOptions{
@@ -50,6 +53,9 @@ func TestCrash(t *testing.T) {
 	stop()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(s.dir, "events", "*", "*.parquet")); len(files) == 0 {
+		t.Error("no events were in files yet, so no kill hit their writing")
 	}
 	reconcile(t, s, fleet)
 	// Once more from disk alone: what was in memory is in segments now.

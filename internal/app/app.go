@@ -220,7 +220,7 @@ func (a *App) openStream(ctx context.Context) (err error) {
 
 func (a *App) openEvents(ctx context.Context) (err error) {
 	a.engine, err = search.Open(search.Options{
-		Dir: a.cfg.Path(eventsDir), Retention: a.cfg.Retention, Log: a.log, Now: a.now,
+		Dir: a.cfg.Path(eventsDir), Retention: a.cfg.Retention, FlushRows: int(a.cfg.FlushEvents), Log: a.log, Now: a.now,
 	})
 	if err != nil {
 		return err

@@ -34,6 +34,7 @@ type Server struct {
 	AdminCert     string        `yaml:"admin_cert" doc:"Certificate chain for people, PEM; switches TLS on"`
 	AdminKey      string        `yaml:"admin_key" doc:"Key of admin_cert, PEM"`
 	Retention     time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
+	FlushEvents   int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
 	StreamMax     int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
 	DrainTimeout  time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
 	LogLevel      string        `yaml:"log_level" doc:"debug, info, warn or error"`
@@ -47,6 +48,7 @@ func Default() Server {
 		AgentListen:  ":8443",
 		AdminListen:  "127.0.0.1:8080",
 		Retention:    90 * 24 * time.Hour,
+		FlushEvents:  100_000,
 		StreamMax:    8 << 30,
 		DrainTimeout: 20 * time.Second,
 		LogLevel:     "info",
@@ -277,6 +279,9 @@ func (s *Server) Validate() error {
 	}
 	if s.DrainTimeout < 0 {
 		bad("drain_timeout", "must not be negative")
+	}
+	if s.FlushEvents < 100 || s.FlushEvents > 10_000_000 {
+		bad("flush_events", "must be between 100 and 10000000")
 	}
 	if s.StreamMax < 64<<20 {
 		bad("stream_max_bytes", "must be at least %d", 64<<20)
