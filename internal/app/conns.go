@@ -19,7 +19,7 @@ func maxConns() int {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur > 1<<20 {
 		return 1 << 20
 	}
-	files := int(l.Cur) //nolint:gosec // at most 1<<20
+	files := int(l.Cur)
 	return max(files-keptFiles, files/2)
 }
 

@@ -201,14 +201,15 @@ func (d *demo) simulate(ctx context.Context) error {
 	roots.AppendCertsFromPEM(ca)
 	// Both ends of each kept connection are files of this process; a large fleet
 	// connects anew for each request, as real agents do, and polls more slowly.
-	conn, pace := agentwire.KeepAlive, time.Duration(1)
+	conn, slower := agentwire.KeepAlive, 1
 	if d.Nodes > maxKept {
-		conn, pace = agentwire.Full, time.Duration(d.Nodes/maxKept+1)
+		conn, slower = agentwire.Full, d.Nodes/maxKept+1
 	}
+	seconds := func(n int) time.Duration { return time.Duration(n*slower) * time.Second }
 	fleet, err := agenttest.NewFleet(agenttest.FleetOptions{
 		URL:     fmt.Sprintf("https://localhost:%d", d.app.AgentAddr().Port()),
 		RootCAs: roots, Secret: d.secret, Nodes: d.Nodes, Conn: conn,
-		ConfigInterval: pace * time.Minute, LogInterval: pace * 20 * time.Second, ReadInterval: pace * 5 * time.Second, Rows: 1,
+		ConfigInterval: seconds(60), LogInterval: seconds(20), ReadInterval: seconds(5), Rows: 1,
 		Logger: d.Log.With("component", "simulated"),
 	})
 	if err != nil {
