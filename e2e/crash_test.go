@@ -26,22 +26,7 @@ func TestCrash(t *testing.T) {
 	t.Setenv("MUSTER_FLUSH_EVENTS", "500")
 	s := newServer(t)
 	s.setUp()
-	fleet, err := agenttest.NewFleet(agenttest.FleetOptions{
-		URL: s.agentURL, RootCAs: s.roots(), Secret: s.secret("crash"), Conn: agentwire.KeepAlive,
-		Nodes: 20, LogInterval: 20 * time.Millisecond, Rows: 5, Numbered: true,
-		LogRetry:    agenttest.Backoff{Base: 20 * time.Millisecond, Max: 100 * time.Millisecond},
-		EnrollRetry: agenttest.Backoff{Base: 50 * time.Millisecond, Max: time.Second},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fleet.Close()
-	if _, err := fleet.Enroll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	logging, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- fleet.Run(logging) }()
+	fleet, stop := s.numbered("crash", 20*time.Millisecond, 5)
 	for range kills {
 		goal := acked(fleet) + int64(random.IntN(3000)) + 1
 		s.until("agents to log", func() bool { return acked(fleet) >= goal })
@@ -51,9 +36,6 @@ func TestCrash(t *testing.T) {
 	before := acked(fleet)
 	s.until("agents to log after the last kill", func() bool { return acked(fleet) > before })
 	stop()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
 	if files, _ := filepath.Glob(filepath.Join(s.dir, "events", "*", "*.parquet")); len(files) == 0 {
 		t.Error("no events were in files yet, so no kill hit their writing")
 	}
@@ -64,6 +46,35 @@ func TestCrash(t *testing.T) {
 	}
 	s.restart()
 	reconcile(t, s, fleet)
+}
+
+// numbered runs agents that log numbered rows until stop, and try again soon
+// when the server is gone.
+func (s *server) numbered(secret string, interval time.Duration, rows int) (fleet *agenttest.Fleet, stop func()) {
+	s.t.Helper()
+	fleet, err := agenttest.NewFleet(agenttest.FleetOptions{
+		URL: s.agentURL, RootCAs: s.roots(), Secret: s.secret(secret), Conn: agentwire.KeepAlive,
+		Nodes: 20, LogInterval: interval, Rows: rows, Numbered: true,
+		LogRetry:    agenttest.Backoff{Base: 20 * time.Millisecond, Max: 100 * time.Millisecond},
+		EnrollRetry: agenttest.Backoff{Base: 50 * time.Millisecond, Max: time.Second},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(fleet.Close)
+	if _, err := fleet.Enroll(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	logging, cancel := context.WithCancel(s.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- fleet.Run(logging) }()
+	return fleet, func() {
+		s.t.Helper()
+		cancel()
+		if err := <-ended; err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 func number(t *testing.T, name string, otherwise int) int {

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"encoding/json"
@@ -18,7 +17,6 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/internal/agenttest"
-	"github.com/musterhq/muster/internal/agentwire"
 )
 
 // agent runs muster agent against the server until the test ends.
@@ -298,21 +296,7 @@ func TestConfigErrors(t *testing.T) {
 func TestDrain(t *testing.T) {
 	s := newServer(t)
 	s.setUp()
-	fleet, err := agenttest.NewFleet(agenttest.FleetOptions{
-		URL: s.agentURL, RootCAs: s.roots(), Secret: s.secret("drain"), Conn: agentwire.KeepAlive,
-		Nodes: 20, LogInterval: 5 * time.Millisecond, Rows: 2, Numbered: true,
-		LogRetry: agenttest.Backoff{Base: 20 * time.Millisecond, Max: 100 * time.Millisecond},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fleet.Close()
-	if _, err := fleet.Enroll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	logging, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- fleet.Run(logging) }()
+	fleet, stop := s.numbered("drain", 5*time.Millisecond, 2)
 	s.until("agents to log", func() bool { return acked(fleet) > 500 })
 	if err := s.stop(); err != nil {
 		t.Errorf("stopping under load: %v", err)
@@ -321,9 +305,6 @@ func TestDrain(t *testing.T) {
 	before := acked(fleet)
 	s.until("agents to go on", func() bool { return acked(fleet) > before })
 	stop()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
-	}
 	reconcile(t, s, fleet)
 }
 
