@@ -89,7 +89,14 @@ type API struct {
 type route struct {
 	name   string
 	limits httpx.Limits
-	handle func(*API, http.ResponseWriter, *http.Request, []byte) error
+	handle func(*API, http.ResponseWriter, request, []byte) error
+}
+
+// request is one request of an agent.
+type request struct {
+	*http.Request
+
+	sender *node.Identity // by the Authorization header; nil without one
 }
 
 // Limits of bodies.
@@ -127,11 +134,12 @@ func New(o Options) *API {
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := a.Now()
 	route, err := a.route(r)
+	req := request{Request: r}
 	if err == nil {
-		err = a.unknown(r)
+		req.sender, err = a.sender(r)
 	}
 	if err == nil {
-		err = a.bodies.Read(r, route.limits, func(body []byte) error { return route.handle(a, w, r, body) })
+		err = a.bodies.Read(r, route.limits, func(body []byte) error { return route.handle(a, w, req, body) })
 	}
 	kind := "ok"
 	if err != nil {
@@ -185,52 +193,52 @@ func write(w http.ResponseWriter, status int, body []byte) {
 	if status != http.StatusOK {
 		w.WriteHeader(status)
 	}
-	_, _ = w.Write(body) //nolint:gosec // JSON; and an agent that went away will ask again
+	_, _ = w.Write(body) // the agent went away: it will ask again
 }
 
-// unknown refuses a request whose header names a key that is not known, before
-// its body is read.
-func (a *API) unknown(r *http.Request) error {
-	if key, ok := headerKey(r); ok && a.Nodes.Authenticate(key) == nil {
-		return errNodeInvalid
-	}
-	return nil
-}
-
-func headerKey(r *http.Request) (key string, ok bool) {
-	return strings.CutPrefix(r.Header.Get("Authorization"), "NodeKey ")
-}
-
-// authenticate returns who sent the request: by the Authorization header,
-// which agents send since 5.23.0 and which needs no look into the body, else
-// by node_key in the body.
-func (a *API) authenticate(r *http.Request, body []byte) (*node.Identity, error) {
-	key, ok := headerKey(r)
+// sender returns who the Authorization header names, which agents send since
+// 5.23.0, or nil without one. A key that is not known is refused before the
+// body is read.
+func (a *API) sender(r *http.Request) (*node.Identity, error) {
+	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "NodeKey ")
 	if !ok {
-		var err error
-		if key, err = osquery.DecodeNodeKey(body); err != nil {
-			return nil, err
-		}
+		return nil, nil //nolint:nilnil // older agents send none
 	}
 	n := a.Nodes.Authenticate(key)
 	if n == nil {
 		return nil, errNodeInvalid
 	}
-	n.Touch(a.Now(), httpx.Remote(r))
 	return n, nil
 }
 
-func (a *API) enroll(w http.ResponseWriter, r *http.Request, body []byte) error {
+// authenticate returns who sent the request: by the header, else by node_key
+// in the body.
+func (a *API) authenticate(r request, body []byte) (*node.Identity, error) {
+	n := r.sender
+	if n == nil {
+		key, err := osquery.DecodeNodeKey(body)
+		if err != nil {
+			return nil, err
+		}
+		if n = a.Nodes.Authenticate(key); n == nil {
+			return nil, errNodeInvalid
+		}
+	}
+	n.Touch(a.Now(), httpx.Remote(r.Request))
+	return n, nil
+}
+
+func (a *API) enroll(w http.ResponseWriter, r request, body []byte) error {
 	req, err := osquery.DecodeEnroll(body)
 	if err != nil {
 		return err
 	}
-	key, n, err := a.Enroller.Enrol(r.Context(), req, httpx.Remote(r))
+	key, n, err := a.Enroller.Enrol(r.Context(), req, httpx.Remote(r.Request))
 	if err != nil {
 		return err
 	}
 	a.Log.InfoContext(r.Context(), "node enrolled", "node", n.ID, "host_identifier", n.HostIdentifier,
-		"hostname", n.Hostname, "secret", n.Secret, "enrolments", n.Enrolments, "remote", httpx.Remote(r))
+		"hostname", n.Hostname, "secret", n.Secret, "enrolments", n.Enrolments, "remote", httpx.Remote(r.Request))
 	answer, err := json.Marshal(osquery.EnrollResponse{NodeKey: key})
 	if err != nil {
 		return err
@@ -239,7 +247,7 @@ func (a *API) enroll(w http.ResponseWriter, r *http.Request, body []byte) error 
 	return nil
 }
 
-func (a *API) config(w http.ResponseWriter, r *http.Request, body []byte) error {
+func (a *API) config(w http.ResponseWriter, r request, body []byte) error {
 	n, err := a.authenticate(r, body)
 	if err != nil {
 		return err
@@ -251,7 +259,7 @@ func (a *API) config(w http.ResponseWriter, r *http.Request, body []byte) error 
 // noQueries answers a poll with nothing pending.
 const noQueries = `{"queries":{}}`
 
-func (a *API) read(w http.ResponseWriter, r *http.Request, body []byte) error {
+func (a *API) read(w http.ResponseWriter, r request, body []byte) error {
 	n, err := a.authenticate(r, body)
 	if err != nil {
 		return err
@@ -282,7 +290,7 @@ const accepted = `{}`
 // answerBytes bounds one record of answers.
 const answerBytes = 12 << 20
 
-func (a *API) write(w http.ResponseWriter, r *http.Request, body []byte) error {
+func (a *API) write(w http.ResponseWriter, r request, body []byte) error {
 	n, err := a.authenticate(r, body)
 	if err != nil {
 		return err

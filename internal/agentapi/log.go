@@ -14,7 +14,7 @@ const batchBytes = 1 << 20
 
 // logs takes log lines in. The agent deletes them when it is answered, so the
 // answer waits until they are on disk.
-func (a *API) logs(w http.ResponseWriter, r *http.Request, body []byte) error {
+func (a *API) logs(w http.ResponseWriter, r request, body []byte) error {
 	n, err := a.authenticate(r, body)
 	if err != nil {
 		return err
