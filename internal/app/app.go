@@ -231,7 +231,7 @@ func (a *App) openEvents(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.indexer = newIndexer(a.engine, a.stream, a.seen, last)
+	a.indexer = newIndexer(a.engine, a.stream, a.seen, last, a.log)
 	return nil
 }
 

@@ -3,7 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -31,6 +31,7 @@ type indexer struct {
 	engine *search.Engine
 	stream *stream.Stream
 	seen   *event.Seen
+	log    *slog.Logger
 	start  uint64 // the stream's newest message when the server started
 
 	caughtUp chan struct{} // closed when everything up to start is in
@@ -40,26 +41,45 @@ type indexer struct {
 	wake chan struct{} // closed when a message is in
 }
 
-func newIndexer(engine *search.Engine, s *stream.Stream, seen *event.Seen, start uint64) *indexer {
-	i := &indexer{engine: engine, stream: s, seen: seen, start: start, caughtUp: make(chan struct{}), wake: make(chan struct{})}
+func newIndexer(engine *search.Engine, s *stream.Stream, seen *event.Seen, start uint64, log *slog.Logger) *indexer {
+	i := &indexer{engine: engine, stream: s, seen: seen, log: log, start: start, caughtUp: make(chan struct{}), wake: make(chan struct{})}
 	if start == 0 {
 		i.once.Do(func() { close(i.caughtUp) })
 	}
 	return i
 }
 
+// retryIndex is the pause after a failure, as of a full disk.
+const retryIndex = time.Second
+
 // Run indexes until ctx ends. It begins with the oldest message there is, as
-// also those in segments tell which lines were stored last.
+// also those in segments tell which lines were stored last. When the engine
+// cannot take a message, it is tried again: agents go on writing to the stream
+// meanwhile.
 func (i *indexer) Run(ctx context.Context) error {
-	return i.stream.Read(ctx, stream.Events, 0, i.index)
+	var from uint64
+	for {
+		err := i.stream.Read(ctx, stream.Events, from, i.index)
+		if err == nil {
+			return nil
+		}
+		i.log.ErrorContext(ctx, "events cannot be indexed; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(retryIndex):
+		}
+		from = i.engine.Seen() + 1
+	}
 }
 
-func (i *indexer) index(_ context.Context, m stream.Message) error {
+func (i *indexer) index(ctx context.Context, m stream.Message) error {
 	batches := make([]event.Batch, 0, len(m.Records))
 	for _, r := range m.Records {
 		b, err := event.DecodeBatch(r)
 		if err != nil {
-			return fmt.Errorf("message %d: %w", m.Seq, err)
+			i.log.ErrorContext(ctx, "events in the stream cannot be read; they are skipped", "seq", m.Seq, "error", err)
+			continue
 		}
 		if m.Seq <= i.start {
 			i.seen.Replay(&b)
