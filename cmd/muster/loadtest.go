@@ -160,7 +160,8 @@ func (f loadtestFlags) options(log *slog.Logger) (agenttest.LoadOptions, error) 
 		}
 		o.Only = op
 	}
-	return o, f.readFiles(&o.Fleet)
+	err := f.readFiles(&o.Fleet)
+	return o, err
 }
 
 // readFiles reads the CA and the secret.

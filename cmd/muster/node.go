@@ -113,7 +113,8 @@ func newNodeShowCommand(t *target) *cobra.Command {
 
 // findNode returns a node by its id, host identifier or hostname.
 func findNode(cmd *cobra.Command, client *adminapi.Client, name string) (n adminapi.NodeDetail, err error) {
-	return n, client.Call(cmd.Context(), http.MethodGet, "/nodes/"+url.PathEscape(name), nil, nil, &n)
+	err = client.Call(cmd.Context(), http.MethodGet, "/nodes/"+url.PathEscape(name), nil, nil, &n)
+	return n, err
 }
 
 func printNode(cmd *cobra.Command, n adminapi.NodeDetail) error {

@@ -38,7 +38,8 @@ func (s *Store) HasUsers(ctx context.Context) (bool, error) {
 }
 
 func hasUsers(ctx context.Context, q querier) (has bool, err error) {
-	return has, q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM account)`).Scan(&has)
+	err = q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM account)`).Scan(&has)
+	return has, err
 }
 
 // UserByName implements [account.Store].

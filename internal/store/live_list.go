@@ -25,7 +25,8 @@ func scanLive(row scanner) (live.Query, error) {
 	if err := json.Unmarshal([]byte(selector), &q.Selector); err != nil {
 		return live.Query{}, err
 	}
-	return q, json.Unmarshal([]byte(counts), &q.Counts)
+	err = json.Unmarshal([]byte(counts), &q.Counts)
+	return q, err
 }
 
 const targetColumns = `t.node_id, t.host_identifier, t.hostname, t.state, t.attempts, t.sent_at, t.answered_at, t.seq,
@@ -71,7 +72,8 @@ func (s *Store) Live(ctx context.Context, id string) (live.Query, error) {
 	if err != nil {
 		return live.Query{}, fail("read live query", missing(err, noLive))
 	}
-	return q, fail("read live query", s.countRunning(ctx, &q))
+	err = s.countRunning(ctx, &q)
+	return q, fail("read live query", err)
 }
 
 // countRunning fills the counts of a query that runs.

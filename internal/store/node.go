@@ -35,7 +35,8 @@ func scanNode(row scanner, more ...any) (node.Node, error) {
 		return node.Node{}, err
 	}
 	n.EnrolledAt, n.LastSeen = moment(enrolled), moment(seen)
-	return n, json.Unmarshal([]byte(tags), &n.Tags)
+	err := json.Unmarshal([]byte(tags), &n.Tags)
+	return n, err
 }
 
 // Enrol implements [node.EnrolStore]. Who shows a secret that is not known
@@ -133,7 +134,8 @@ func scanTags(row scanner) ([]string, error) {
 		return nil, err
 	}
 	var tags []string
-	return tags, json.Unmarshal([]byte(list), &tags)
+	err := json.Unmarshal([]byte(list), &tags)
+	return tags, err
 }
 
 // setDetails keeps what a node said at enrolment, and that it was there.

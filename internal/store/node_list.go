@@ -289,7 +289,10 @@ func (s *Store) FindNode(ctx context.Context, name string) (node.Node, error) {
 	return node.Node{}, errs.New(errs.NotFound, "there is no node with that id, host identifier or hostname")
 }
 
-func scanText(row scanner) (s string, err error) { return s, row.Scan(&s) }
+func scanText(row scanner) (s string, err error) {
+	err = row.Scan(&s)
+	return s, err
+}
 
 // facetLimit bounds the values of one facet; the most frequent are told.
 const facetLimit = 500
@@ -327,4 +330,7 @@ func (s *Store) NodeFacets(ctx context.Context, now time.Time) (node.Facets, err
 	return f, nil
 }
 
-func scanCount(row scanner) (c node.Count, err error) { return c, row.Scan(&c.Value, &c.Count) }
+func scanCount(row scanner) (c node.Count, err error) {
+	err = row.Scan(&c.Value, &c.Count)
+	return c, err
+}

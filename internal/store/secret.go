@@ -20,7 +20,8 @@ func scanSecret(row scanner) (node.Secret, error) {
 		return node.Secret{}, err
 	}
 	s.CreatedAt, s.ExpiresAt, s.RevokedAt, s.LastUsed = moment(created), moment(expires), moment(revoked), moment(used)
-	return s, json.Unmarshal([]byte(tags), &s.Tags)
+	err := json.Unmarshal([]byte(tags), &s.Tags)
+	return s, err
 }
 
 // CreateSecret keeps a new enroll secret under the hash of its value. A name
