@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -81,6 +82,10 @@ type Bodies struct {
 
 // LargeBody is the size from which a body takes a place in Bodies.Large.
 const LargeBody = 1 << 20
+
+// placeWait bounds the wait for such a place. While a body is unread, nobody
+// notices that its sender went away; an agent gives up after 16 s.
+const placeWait = 10 * time.Second
 
 // maxKept bounds a buffer that waits for its next use.
 const maxKept = 1 << 20
@@ -172,11 +177,16 @@ type gate struct {
 
 func (g *gate) Read(p []byte) (int, error) {
 	if g.left <= 0 && !g.inside {
+		late := time.NewTimer(placeWait)
+		defer late.Stop()
+		refused := errs.New(errs.Busy, "too many large requests at once; try again later")
 		select {
 		case g.places <- struct{}{}:
 			g.inside = true
 		case <-g.done:
-			return 0, errs.New(errs.Busy, "too many large requests at once; try again later")
+			return 0, refused
+		case <-late.C:
+			return 0, refused
 		}
 	}
 	n, err := g.r.Read(p)

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/httpx"
@@ -266,4 +267,19 @@ func TestLarge(t *testing.T) {
 	}); err != nil {
 		t.Errorf("a large body when the place is free again: %v", err)
 	}
+}
+
+// TestLarge_wait checks that a large body does not wait for ever for a place
+// whose holder never leaves.
+func TestLarge_wait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &httpx.Bodies{Large: make(chan struct{}, 1)}
+		b.Large <- struct{}{}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(make([]byte, 2*httpx.LargeBody)))
+		err := b.Read(r, httpx.Limits{Wire: 4 * httpx.LargeBody, Inflated: 4 * httpx.LargeBody}, func([]byte) error { return nil })
+		if !errs.Is(err, errs.Busy) {
+			t.Errorf("a large body that waited: %v", err)
+		}
+	})
 }
