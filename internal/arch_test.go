@@ -13,8 +13,8 @@ import (
 // line, and of its own line only what beside allows.
 func layers() [][]string {
 	return [][]string{
-		{"errs", "ident"}, // vocabulary
-		{"osquery"},       // the language of agents
+		{"errs", "ident", "durable"}, // vocabulary
+		{"osquery"},                  // the language of agents
 		{"audit", "node", "event", "live", "account", "resource"}, // domain: decides
 		{"httpx", "agentwire"},            // how both sides speak HTTP
 		{"hostsql", "agent", "agenttest"}, // agents: ours, and simulated ones

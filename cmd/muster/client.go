@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/internal/adminapi"
-	"github.com/musterhq/muster/internal/pki"
+	"github.com/musterhq/muster/internal/durable"
 )
 
 // session is how the CLI reaches a server: a context in the user's own
@@ -86,7 +86,7 @@ func saveSession(name string, s *session) error {
 	if err != nil {
 		return err
 	}
-	return pki.WriteFile(path, 0o600, append(b, '\n'))
+	return durable.WriteFile(path, 0o600, append(b, '\n'))
 }
 
 // target is the server of a command: flags, else MUSTER_URL and MUSTER_TOKEN,

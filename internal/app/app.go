@@ -23,6 +23,7 @@ import (
 	"github.com/musterhq/muster/internal/agentapi"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/config"
+	"github.com/musterhq/muster/internal/durable"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/ident"
@@ -161,7 +162,7 @@ func (a *App) openKey() error {
 			return fmt.Errorf("%s is missing beside %s: without it no node key is known; restore it from the backup", keyFile, stateFile)
 		}
 		b = []byte(keyVersion + ident.Secret() + "\n")
-		err = pki.WriteFile(path, 0o600, b)
+		err = durable.WriteFile(path, 0o600, b)
 	}
 	if err != nil {
 		return err
@@ -254,7 +255,7 @@ func (a *App) openAccounts(ctx context.Context) error {
 	if a.setupToken == "" {
 		a.setupToken = ident.Secret()
 	}
-	return pki.WriteFile(path, 0o600, []byte(a.setupToken+"\n"))
+	return durable.WriteFile(path, 0o600, []byte(a.setupToken+"\n"))
 }
 
 // Limits of connections.
@@ -288,7 +289,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	accounts := account.New(a.store, a.keyer, a.now)
 	agents := agentapi.New(agentapi.Options{
 		Enroller: node.NewEnroller(a.store, a.registry, a.keyer, a.now), Nodes: a.registry, Configs: catalog,
-		Queries: a.live, Stream: durable{a.stream}, Seen: a.seen, Metrics: a.metrics, Log: a.log, Now: a.now,
+		Queries: a.live, Stream: appender{a.stream}, Seen: a.seen, Metrics: a.metrics, Log: a.log, Now: a.now,
 	})
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,

@@ -13,14 +13,14 @@ import (
 	"github.com/musterhq/muster/internal/stream"
 )
 
-// durable is the stream as the agents' API sees it.
-type durable struct{ stream *stream.Stream }
+// appender is the stream as the agents' API sees it.
+type appender struct{ stream *stream.Stream }
 
-func (d durable) AppendEvents(ctx context.Context, batch []byte) error {
+func (d appender) AppendEvents(ctx context.Context, batch []byte) error {
 	return d.stream.Append(ctx, stream.Events, batch)
 }
 
-func (d durable) AppendAnswers(ctx context.Context, answers []byte) error {
+func (d appender) AppendAnswers(ctx context.Context, answers []byte) error {
 	return d.stream.Append(ctx, stream.Answers, answers)
 }
 

@@ -23,7 +23,7 @@ import (
 	"github.com/musterhq/muster/internal/agentwire"
 	"github.com/musterhq/muster/internal/app"
 	"github.com/musterhq/muster/internal/config"
-	"github.com/musterhq/muster/internal/pki"
+	"github.com/musterhq/muster/internal/durable"
 )
 
 // Options of a demonstration.
@@ -111,7 +111,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	if d.secret, err = d.app.CreateSecret(ctx, "demo", name, []string{"demo"}); err != nil {
 		return err
 	}
-	return pki.WriteFile(file, 0o600, []byte(d.secret+"\n"))
+	return durable.WriteFile(file, 0o600, []byte(d.secret+"\n"))
 }
 
 func (d *demo) secretFile() string { return d.path("enroll.secret") }
@@ -175,7 +175,7 @@ const stopGrace = 10 * time.Second
 // osqueryd runs the real agent, as whoever runs the demonstration.
 func (d *demo) osqueryd(ctx context.Context, path string) error {
 	file := d.path("osquery.flags")
-	if err := pki.WriteFile(file, 0o600, []byte(d.flagfile())); err != nil {
+	if err := durable.WriteFile(file, 0o600, []byte(d.flagfile())); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, path, "--flagfile="+file) //nolint:gosec // the one on PATH, as documented

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -393,64 +392,4 @@ func TestRun(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-func TestWriteFile(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "f")
-	if err := os.WriteFile(path, []byte("old"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range []fs.FileMode{0o600, 0o644, 0o400, 0o640} {
-		text := fmt.Sprintf("with %v", m)
-		if err := pki.WriteFile(path, m, []byte(text)); err != nil {
-			t.Fatal(err)
-		}
-		if read(t, path) != text || mode(t, path) != m {
-			t.Errorf("%q, %v; want %q", read(t, path), mode(t, path), text)
-		}
-	}
-	// A reader sees one whole content or the other, never a part.
-	contents := [][]byte{bytes.Repeat([]byte("a"), 1<<20), bytes.Repeat([]byte("b"), 1<<20)}
-	if err := pki.WriteFile(path, 0o600, contents[0]); err != nil {
-		t.Fatal(err)
-	}
-	var reader sync.WaitGroup
-	stop := make(chan struct{})
-	reader.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			if b, err := os.ReadFile(path); err != nil || !bytes.Equal(b, contents[0]) && !bytes.Equal(b, contents[1]) {
-				t.Errorf("%d bytes of a mixture: %v", len(b), err)
-				return
-			}
-		}
-	})
-	for i := range 20 {
-		if err := pki.WriteFile(path, 0o600, contents[i%2]); err != nil {
-			t.Error(err)
-		}
-	}
-	close(stop)
-	reader.Wait()
-
-	// What fails leaves nothing behind.
-	if err := os.Mkdir(filepath.Join(dir, "d"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := pki.WriteFile(filepath.Join(dir, "d"), 0o600, []byte("x")); err == nil {
-		t.Error("a directory was replaced by a file")
-	}
-	if err := pki.WriteFile(filepath.Join(dir, "none", "f"), 0o600, []byte("x")); err == nil {
-		t.Error("written into a directory that is not there")
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 {
-		t.Errorf("left behind: %v, %v", entries, err)
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/musterhq/muster/internal/durable"
 )
 
 const (
@@ -214,11 +216,11 @@ func (e *Engine) syncNames(added []meta) error {
 		days[path.Dir(m.File)] = true
 	}
 	for day := range days {
-		if err := syncDir(filepath.Join(e.dir, day)); err != nil {
+		if err := durable.SyncDir(filepath.Join(e.dir, day)); err != nil {
 			return err
 		}
 	}
-	return syncDir(e.dir)
+	return durable.SyncDir(e.dir)
 }
 
 // quarantine takes segments that are not what was written, with the reasons,
@@ -242,7 +244,7 @@ func (e *Engine) quarantine(ctx context.Context, bad map[*segment]string) error 
 		c.remove[s] = true
 		c.lost = append(c.lost, loss{s.meta, reason})
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return err
 	}
 	return e.commit(c)

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/musterhq/muster/internal/durable"
 )
 
 const (
@@ -176,7 +178,7 @@ func writeManifest(dir string, m *manifest) (replaced bool, err error) {
 	if err := os.Rename(name+".tmp", name); err != nil {
 		return true, fmt.Errorf("replace manifest: %w", err)
 	}
-	return true, syncDir(dir)
+	return true, durable.SyncDir(dir)
 }
 
 func writeSynced(path string, b []byte) error {
@@ -189,16 +191,4 @@ func writeSynced(path string, b []byte) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-// syncDir makes the names in a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir) //nolint:gosec // the engine's own directory
-	if err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync directory: %w", err)
-	}
-	return nil
 }
