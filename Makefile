@@ -65,6 +65,10 @@ bench: ## run the benchmarks
 crashtest: server ## kill a loaded server again and again, and count: KILLS=50
 	MUSTER_BINARY=$(CURDIR)/bin/muster MUSTER_CRASH_KILLS=$(or $(KILLS),50) $(GO) test -count=1 -v -timeout 60m -run TestCrash ./e2e
 
+.PHONY: scenarios
+scenarios: server ## bad weather for a server, and what it lost: ARGS="-kills 50 kill" (all)
+	MUSTER_BINARY=$(CURDIR)/bin/muster $(GO) run ./e2e/scenario $(or $(ARGS),all)
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin internal/web/dist/app web/node_modules

@@ -12,12 +12,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/musterhq/muster/e2e/rig"
 )
 
 // demo is a running muster demo.
 type demo struct {
 	url, token string
-	log        *logBuffer
+	log        *rig.Log
 }
 
 // newDemo starts a demonstration on free ports.
@@ -29,7 +31,7 @@ func newDemo(t *testing.T, args ...string) *demo {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &demo{log: &logBuffer{}}
+	d := &demo{log: new(rig.Log)}
 	cmd.Stderr = d.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -38,7 +40,7 @@ func newDemo(t *testing.T, args ...string) *demo {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("log of the demonstration:\n%s", d.log.tail(4000))
+			t.Logf("log of the demonstration:\n%s", d.log.Tail(4000))
 		}
 	})
 	link := regexp.MustCompile(`(http://\S+)/setup#token=(\S+)`)
@@ -50,19 +52,19 @@ func newDemo(t *testing.T, args ...string) *demo {
 			return d
 		}
 	}
-	t.Fatalf("the demonstration ended without a setup link: %v\n%s", lines.Err(), d.log.tail(4000))
+	t.Fatalf("the demonstration ended without a setup link: %v\n%s", lines.Err(), d.log.Tail(4000))
 	return nil
 }
 
 // TestDemo is the README's first command: this machine is a node with its real
 // details, and rows of it are found.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	started := time.Now()
 	d := newDemo(t, "--nodes", "3")
-	s := &server{t: t, home: t.TempDir(), adminURL: d.url, dir: t.TempDir()}
-	if err := os.WriteFile(filepath.Join(s.dir, "setup-token"), []byte(d.token), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s := prepare(t)
+	s.AdminURL, s.Dir = d.url, t.TempDir()
+	s.check(os.WriteFile(filepath.Join(s.Dir, "setup-token"), []byte(d.token), 0o600))
 	s.setUp()
 	hostname, err := os.Hostname()
 	if err != nil {

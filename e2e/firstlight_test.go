@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/musterhq/muster/e2e/rig"
 	"github.com/musterhq/muster/internal/agenttest"
 )
 
@@ -28,7 +30,7 @@ func (s *server) agent(t *testing.T, secret string, args ...string) {
 		t.Fatal(err)
 	}
 	flags := strings.Join([]string{
-		"--tls_hostname=" + strings.TrimPrefix(s.agentURL, "https://"), "--tls_server_certs=" + filepath.Join(s.dir, "ca.pem"),
+		"--tls_hostname=" + strings.TrimPrefix(s.AgentURL, "https://"), "--tls_server_certs=" + filepath.Join(s.Dir, "ca.pem"),
 		"--enroll_secret_path=" + file, "--enroll_tls_endpoint=/api/osquery/enroll", "--host_identifier=specified", "--specified_identifier=this-machine",
 		"--config_plugin=tls", "--config_tls_endpoint=/api/osquery/config", "--config_refresh=2",
 		"--logger_plugin=tls", "--logger_tls_endpoint=/api/osquery/log", "--logger_tls_period=1",
@@ -41,7 +43,7 @@ func (s *server) agent(t *testing.T, secret string, args ...string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(binary(t), append([]string{"agent", "--flagfile", flagfile}, args...)...)
-	var log logBuffer
+	var log rig.Log
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -50,7 +52,7 @@ func (s *server) agent(t *testing.T, secret string, args ...string) {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Logf("log of the agent:\n%s", log.tail(4000))
+			t.Logf("log of the agent:\n%s", log.Tail(4000))
 		}
 	})
 }
@@ -91,9 +93,10 @@ type eventDocument struct {
 // TestFirstLight is the main job from end to end: this machine enrols, runs
 // its schedule, logs rows that are searched, and answers a live query.
 func TestFirstLight(t *testing.T) {
+	t.Parallel()
 	s := newServer(t)
 	s.setUp()
-	if _, err := os.Stat(filepath.Join(s.dir, "setup-token")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(s.Dir, "setup-token")); !os.IsNotExist(err) {
 		t.Errorf("the setup token is still there: %v", err)
 	}
 	s.agent(t, s.secret("first", "--tag", "linux"))
@@ -162,7 +165,7 @@ func (s *server) askNode(t *testing.T, n nodeDocument) {
 func TestUnanswered(t *testing.T) {
 	s := newServer(t)
 	s.setUp()
-	node := agenttest.NewNodes(t, s.agentURL, s.roots(), s.secret("mute"), 1)[0]
+	node := agenttest.NewNodes(t, s.AgentURL, s.roots(), s.secret("mute"), 1)[0]
 	if err := node.Enroll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +184,7 @@ func TestUnanswered(t *testing.T) {
 func TestSecretLimits(t *testing.T) {
 	s := newServer(t)
 	s.setUp()
-	nodes := agenttest.NewNodes(t, s.agentURL, s.roots(), s.secret("once", "--max-uses", "1"), 2)
+	nodes := agenttest.NewNodes(t, s.AgentURL, s.roots(), s.secret("once", "--max-uses", "1"), 2)
 	if err := nodes[0].Enroll(t.Context()); err != nil {
 		t.Errorf("the first use: %v", err)
 	}
@@ -190,7 +193,7 @@ func TestSecretLimits(t *testing.T) {
 	}
 	value := s.secret("gone", "--expires", "1h")
 	s.cli("secret", "revoke", "gone")
-	if err := agenttest.NewNodes(t, s.agentURL, s.roots(), value, 1)[0].Enroll(t.Context()); err == nil {
+	if err := agenttest.NewNodes(t, s.AgentURL, s.roots(), value, 1)[0].Enroll(t.Context()); err == nil {
 		t.Error("a revoked secret was used")
 	}
 	if _, _, code := s.run("secret", "revoke", "nothing"); code != 4 {
@@ -206,10 +209,10 @@ func TestSecretLimits(t *testing.T) {
 // noTrace checks that a secret is in no file of the server, nor in its log.
 func (s *server) noTrace(t *testing.T, secret string) {
 	t.Helper()
-	if strings.Contains(s.log.String(), secret) {
+	if strings.Contains(s.Log().String(), secret) {
 		t.Error("the log holds a secret")
 	}
-	err := filepath.WalkDir(s.dir, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(s.Dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -229,15 +232,15 @@ func (s *server) noTrace(t *testing.T, secret string) {
 func TestDeletedNode(t *testing.T) {
 	s := newServer(t)
 	s.setUp()
-	node := agenttest.NewNodes(t, s.agentURL, s.roots(), s.secret("all"), 1)[0]
+	node := agenttest.NewNodes(t, s.AgentURL, s.roots(), s.secret("all"), 1)[0]
 	if err := node.Enroll(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var before, after []nodeDocument
 	s.cliJSON(&before, "node", "list")
 	s.cli("node", "delete", before[0].ID)
-	if _, _, code := s.run("node", "show", before[0].ID); code != 4 {
-		t.Errorf("a deleted node is shown: exit code %d", code)
+	if s.cliJSON(&after, "node", "list"); len(after) != 0 {
+		t.Errorf("a deleted node is listed: %+v", after)
 	}
 	old := node.Key()
 	if _, err := node.Read(t.Context()); err != nil && node.Key() == old {
@@ -259,12 +262,12 @@ func TestDataDirectory(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{
 		".": 0o700, "setup-token": 0o600, "secret.key": 0o600, "ca-key.pem": 0o600, "agent-key.pem": 0o600, "state.db": 0o600,
 	} {
-		info, err := os.Stat(filepath.Join(s.dir, name))
+		info, err := os.Stat(filepath.Join(s.Dir, name))
 		if err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v %v, want mode %o", name, info, err, mode)
 		}
 	}
-	second := exec.Command(binary(t), "serve", "--data-dir", s.dir, "--agent-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	second := exec.Command(binary(t), "serve", "--data-dir", s.Dir, "--agent-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
 	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), "another server uses") {
 		t.Errorf("a second server on the same directory: %v %s", err, out)
 	}
@@ -272,7 +275,7 @@ func TestDataDirectory(t *testing.T) {
 
 // TestConfigErrors starts servers with settings that cannot be.
 func TestConfigErrors(t *testing.T) {
-	s := &server{t: t, home: t.TempDir()}
+	s := prepare(t)
 	file := filepath.Join(t.TempDir(), "muster.yaml")
 	if err := os.WriteFile(file, []byte("data_dir: x\nagent_lisen: :1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -296,16 +299,21 @@ func TestConfigErrors(t *testing.T) {
 func TestDrain(t *testing.T) {
 	s := newServer(t)
 	s.setUp()
-	fleet, stop := s.numbered("drain", 5*time.Millisecond, 2)
-	s.until("agents to log", func() bool { return acked(fleet) > 500 })
-	if err := s.stop(); err != nil {
+	fleet, err := s.Fleet(t.Context(), agenttest.FleetOptions{
+		Secret: s.secret("drain"), Nodes: 20, LogInterval: 5 * time.Millisecond, Rows: 2,
+	})
+	s.check(err)
+	s.until("agents to log", func() bool { return fleet.Acked() > 500 })
+	if err := s.Stop(); err != nil {
 		t.Errorf("stopping under load: %v", err)
 	}
-	s.restart()
-	before := acked(fleet)
-	s.until("agents to go on", func() bool { return acked(fleet) > before })
-	stop()
-	reconcile(t, s, fleet)
+	s.start()
+	before := fleet.Acked()
+	s.until("agents to go on", func() bool { return fleet.Acked() > before })
+	s.check(fleet.Stop())
+	account, err := s.Reconcile(t.Context(), fleet)
+	s.check(errors.Join(err, account.Broken))
+	t.Logf("%+v", account)
 }
 
 // TestTLS looks at the agents' listener as a careful client: the pinned CA,
@@ -313,7 +321,7 @@ func TestDrain(t *testing.T) {
 // dropped connections.
 func TestTLS(t *testing.T) {
 	s := newServer(t, "--agent-hostname", "muster.example.com")
-	host := strings.TrimPrefix(s.agentURL, "https://")
+	host := strings.TrimPrefix(s.AgentURL, "https://")
 	dial := func(c *tls.Config) (*tls.Conn, error) {
 		c.RootCAs = s.roots()
 		return tls.Dial("tcp", host, c)
@@ -346,7 +354,7 @@ func TestTLS(t *testing.T) {
 	defer kept.Close()
 	before := kept.ConnectionState().PeerCertificates[0].SerialNumber
 	s.newCertificate(t)
-	if err := s.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := s.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	s.until("the new certificate", func() bool {
@@ -370,8 +378,8 @@ func TestTLS(t *testing.T) {
 // and puts it in place.
 func (s *server) newCertificate(t *testing.T) {
 	t.Helper()
-	other := &server{t: t, dir: filepath.Join(t.TempDir(), "data"), home: t.TempDir()}
-	if err := os.Mkdir(other.dir, 0o700); err != nil {
+	other := prepare(t, "--agent-hostname", "muster.example.com")
+	if err := os.Mkdir(other.Dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	move := func(from, to string, names ...string) {
@@ -385,18 +393,18 @@ func (s *server) newCertificate(t *testing.T) {
 			}
 		}
 	}
-	move(s.dir, other.dir, "ca.pem", "ca-key.pem")
-	other.start("127.0.0.1:0", "127.0.0.1:0", "--agent-hostname", "muster.example.com")
-	other.kill()
-	move(other.dir, s.dir, "agent-key.pem", "agent-cert.pem")
+	move(s.Dir, other.Dir, "ca.pem", "ca-key.pem")
+	other.start()
+	s.check(other.Kill())
+	move(other.Dir, s.Dir, "agent-key.pem", "agent-cert.pem")
 }
 
 // TestRepeatedSetup checks that the setup token works once.
 func TestRepeatedSetup(t *testing.T) {
 	s := newServer(t)
 	s.setUp()
-	body := strings.NewReader(`{"token":"guess","username":"second","password":"` + password + `"}`)
-	r, err := http.Post(s.adminURL+"/api/v1/setup", "application/json", body)
+	body := strings.NewReader(`{"token":"guess","username":"second","password":"` + rig.Password + `"}`)
+	r, err := http.Post(s.AdminURL+"/api/v1/setup", "application/json", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,12 +412,12 @@ func TestRepeatedSetup(t *testing.T) {
 	if r.StatusCode != http.StatusConflict {
 		t.Errorf("a second setup: %s", r.Status)
 	}
-	if err := s.stop(); err != nil {
+	if err := s.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	s.restart()
+	s.start()
 	s.cli("node", "list") // the session outlives the server
-	if _, err := os.Stat(filepath.Join(s.dir, "setup-token")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(s.Dir, "setup-token")); !os.IsNotExist(err) {
 		t.Errorf("a setup token after the setup: %v", err)
 	}
 }

@@ -15,9 +15,9 @@ func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable"}, // vocabulary
 		{"osquery"},                  // the language of agents
-		{"audit", "node", "event", "live", "account", "resource"}, // domain: decides
-		{"httpx", "agentwire"},            // how both sides speak HTTP
-		{"hostsql", "agent", "agenttest"}, // agents: ours, and simulated ones
+		{"audit", "node", "event", "live", "account", "resource"},                     // domain: decides
+		{"httpx", "agentwire", "agentconn"},                                           // how both sides speak HTTP
+		{"hostsql", "agent", "agenttest"},                                             // agents: ours, and simulated ones
 		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents

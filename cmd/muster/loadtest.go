@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,13 @@ the server's CPU time is that kind's alone.
 
 --conn full opens a connection with a full TLS handshake for every request, as
 real agents do; keepalive keeps one open per node, as a proxy in front would;
-resume opens one each time but resumes the TLS session.
+resume opens one each time but resumes the TLS session. --key-exchange x25519
+is what real agents offer in the handshake.
+
+--baseline compares: the duration is shared, in turns of a second, with a bare
+Go HTTPS server that this command starts beside the one under test, and the
+report has the ratio of their CPU time. On a noisy machine that is worth more
+than the figures themselves.
 
 The nodes and all their data are made up, repeatably: the same numbers are the
 same hosts in every run. They stay enrolled; use a server made for this.`
@@ -35,11 +42,18 @@ same hosts in every run. They stay enrolled; use a server made for this.`
 const loadtestExample = `  muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
     --nodes 1000 --duration 1m --conn keepalive --server-pid $(pidof muster)
   muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
-    --only config --concurrency 16 --duration 10s --conn full -o json`
+    --only config --concurrency 16 --duration 10s --conn full -o json
+  muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
+    --only config --baseline --duration 20s --conn full --server-pid $(pidof muster)`
+
+// baselineCommand is the hidden command that the bare server runs as.
+const baselineCommand = "baseline"
 
 // loadtestFlags are the flags of "muster loadtest" as given.
 type loadtestFlags struct {
 	url, ca, secretFile, conn, only, platform          string
+	keyExchange, baselineKey, profile                  string
+	baseline                                           bool
 	nodes, first, rows, statusEvery                    int
 	concurrency, serverPID                             int
 	enrollRate                                         float64
@@ -58,8 +72,16 @@ func newLoadtestCommand() *cobra.Command {
 		Long:    loadtestLong,
 		Example: loadtestExample,
 		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return runLoadtest(cmd, f, &o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return profiled(f.profile, func() error { return runLoadtest(cmd, f, &o) })
+		},
 	}
+	cmd.AddCommand(&cobra.Command{
+		Use: baselineCommand, Short: "Be the bare server of --baseline, told by standard input", Hidden: true, Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return agenttest.ServeBaseline(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout())
+		},
+	})
 	o.flag(cmd, "table", "json", "yaml")
 	set := cmd.Flags()
 	set.StringVar(&f.url, "url", "", "the agents' address of the server, https://host:port")
@@ -76,10 +98,15 @@ func newLoadtestCommand() *cobra.Command {
 	set.IntVar(&f.rows, "rows", 10, "log lines in each request")
 	set.IntVar(&f.statusEvery, "status-every", 0, "send a status line after so many log requests; 0 is never")
 	set.StringVar(&f.conn, "conn", string(agentwire.KeepAlive), "keepalive, resume or full")
+	set.StringVar(&f.keyExchange, "key-exchange", string(agentwire.X25519), "what to offer in TLS handshakes: x25519, p256 or mlkem")
 	set.StringVar(&f.only, "only", "", "make one kind of request alone: enroll, config, log or read")
 	set.IntVar(&f.concurrency, "concurrency", 16, "with --only: requests under way at a time")
 	set.Float64Var(&f.enrollRate, "enroll-rate", 0, "enrolments per second before the run; 0 is no limit")
 	set.IntVar(&f.serverPID, "server-pid", 0, "the server's process on this machine, to report its CPU time and memory")
+	set.BoolVar(&f.baseline, "baseline", false, "with --only and --server-pid: compare with a bare HTTPS server in the same run")
+	set.StringVar(&f.baselineKey, "baseline-key", "ecdsa", "key of the bare server's certificate: ecdsa (P-256) or rsa (2048 bits)")
+	set.StringVar(&f.profile, "cpu-profile", "", "write a CPU profile of this command to this file, for go tool pprof")
+	_ = set.MarkHidden("cpu-profile") // it is there
 	return cmd
 }
 
@@ -93,12 +120,23 @@ func runLoadtest(cmd *cobra.Command, f loadtestFlags, o *output) error {
 	if err := checkOpenFiles(ctx, log, f); err != nil {
 		return err
 	}
+	if f.nodes <= smallFleet {
+		debug.SetGCPercent(smallFleetGC)
+	}
 	report, err := agenttest.Load(ctx, options)
 	if err != nil {
 		return err
 	}
 	return o.document(cmd, report, func() error { return printLoad(cmd.OutOrStdout(), report) })
 }
+
+// The generator shares the machine with the server that it measures. The heap of
+// a small fleet is small (10 KB for a node with its connection), so that the
+// default would collect it all the time: nearly a tenth of the CPU time.
+const (
+	smallFleet   = 5000
+	smallFleetGC = 400
+)
 
 // spareFiles are the open files that are no node's connection.
 const spareFiles = 32
@@ -108,9 +146,13 @@ func checkOpenFiles(ctx context.Context, log *slog.Logger, f loadtestFlags) erro
 	if err != nil {
 		return err
 	}
-	if agentwire.Conn(f.conn) == agentwire.KeepAlive && uint64(f.nodes)+spareFiles > limit { //nolint:gosec // checked to be positive
-		log.WarnContext(ctx, "more nodes than this process may have open connections; some will fail",
-			"nodes", f.nodes, "open_files", limit)
+	connections := uint64(f.nodes) //nolint:gosec // checked to be positive
+	if f.baseline {
+		connections *= 2
+	}
+	if agentwire.Conn(f.conn) == agentwire.KeepAlive && connections+spareFiles > limit {
+		log.WarnContext(ctx, "more connections than this process may have open; some will fail",
+			"connections", connections, "open_files", limit)
 	}
 	return nil
 }
@@ -120,7 +162,8 @@ func (f loadtestFlags) options(log *slog.Logger) (agenttest.LoadOptions, error) 
 	o := agenttest.LoadOptions{
 		Warmup: f.warmup, Duration: f.duration, Alone: f.only != "", Concurrency: f.concurrency, ServerPID: f.serverPID,
 		Fleet: agenttest.FleetOptions{
-			URL: f.url, Conn: agentwire.Conn(f.conn), Nodes: f.nodes, First: f.first, Platform: f.platform,
+			URL: f.url, KeyExchange: agentwire.KeyExchange(f.keyExchange), Conn: agentwire.Conn(f.conn),
+			Nodes: f.nodes, First: f.first, Platform: f.platform,
 			ConfigInterval: f.configEvery, LogInterval: f.logEvery, ReadInterval: f.readEvery,
 			Rows: f.rows, StatusEvery: f.statusEvery, EnrollRate: f.enrollRate, Logger: log,
 			// Nodes that back off as osquery does would relieve the server.
@@ -148,6 +191,11 @@ func (f loadtestFlags) options(log *slog.Logger) (agenttest.LoadOptions, error) 
 	default:
 		return o, usagef("--conn is %q; it must be keepalive, resume or full", f.conn)
 	}
+	switch agentwire.KeyExchange(f.keyExchange) {
+	case agentwire.X25519, agentwire.P256, agentwire.MLKEM:
+	default:
+		return o, usagef("--key-exchange is %q; it must be x25519, p256 or mlkem", f.keyExchange)
+	}
 	switch f.platform {
 	case "", "linux", "darwin", "windows":
 	default:
@@ -160,8 +208,32 @@ func (f loadtestFlags) options(log *slog.Logger) (agenttest.LoadOptions, error) 
 		}
 		o.Only = op
 	}
+	if f.baseline {
+		var err error
+		if o.Baseline, err = f.bare(); err != nil {
+			return o, err
+		}
+	}
 	err := f.readFiles(&o.Fleet)
 	return o, err
+}
+
+// bare checks the flags of the comparison with a bare server, which is this
+// program once more.
+func (f loadtestFlags) bare() (*agenttest.Baseline, error) {
+	switch {
+	case f.only == "" || f.only == agenttest.OpEnroll.String():
+		return nil, usagef("--baseline compares one kind of request; add --only config, log or read")
+	case f.serverPID == 0:
+		return nil, usagef("--baseline compares CPU time; add --server-pid, the server's process on this machine")
+	case f.baselineKey != "ecdsa" && f.baselineKey != "rsa":
+		return nil, usagef("--baseline-key is %q; it must be ecdsa or rsa", f.baselineKey)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return &agenttest.Baseline{Command: []string{program, "loadtest", baselineCommand}, RSA: f.baselineKey == "rsa"}, nil
 }
 
 // readFiles reads the CA and the secret.
@@ -184,24 +256,16 @@ func (f loadtestFlags) readFiles(o *agenttest.FleetOptions) error {
 
 // printLoad writes the report for people.
 func printLoad(w io.Writer, r agenttest.Report) error {
-	cpu := func(v *float64) string {
-		if v == nil {
-			return "-"
-		}
-		return fmt.Sprintf("%.1f", *v)
-	}
 	var rows [][]string
 	for _, name := range slices.Sorted(maps.Keys(r.Operations)) {
-		o := r.Operations[name]
-		rows = append(rows, []string{
-			name, fmt.Sprint(o.Count), fmt.Sprint(o.Errors), fmt.Sprintf("%.1f", o.Rate),
-			fmt.Sprintf("%.2f", o.P50), fmt.Sprintf("%.2f", o.P95), fmt.Sprintf("%.2f", o.P99), fmt.Sprintf("%.2f", o.Max),
-			cpu(o.ServerCPU),
-		})
+		rows = append(rows, loadRow(name, r.Operations[name]))
 	}
 	rows = append(rows, []string{
-		"measured", fmt.Sprint(r.Count), fmt.Sprint(r.Errors), fmt.Sprintf("%.1f", r.Rate), "", "", "", "", cpu(r.ServerCPU),
+		"measured", fmt.Sprint(r.Count), fmt.Sprint(r.Errors), fmt.Sprintf("%.1f", r.Rate), "", "", "", "", cpuCell(r.ServerCPU),
 	})
+	if r.Baseline != nil {
+		rows = append(rows, loadRow("baseline", r.Baseline.OperationReport))
+	}
 	head := []string{"OPERATION", "COUNT", "ERRORS", "PER SECOND", "P50 MS", "P95 MS", "P99 MS", "MAX MS", "SERVER CPU MS/1000"}
 	if err := printTable(w, head, rows); err != nil {
 		return err
@@ -209,11 +273,18 @@ func printLoad(w io.Writer, r agenttest.Report) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s, %d nodes, %d enrolled, %s, %.1f s, %d connections opened\n",
 		r.Mode, r.Nodes, r.Enrolled, r.Conn, r.Seconds, r.Connections)
+	if r.Ratio != nil && r.RatioMedian != nil {
+		fmt.Fprintf(&b, "ratio:     %.3f times the CPU time of a bare server (%s), %.3f in the median of the rounds\n",
+			*r.Ratio, r.Baseline.Key, *r.RatioMedian)
+	}
 	if s := r.Server; s != nil {
 		fmt.Fprintf(&b, "server:    %.2f cores, %.1f MiB resident, %.1f MiB at most\n", s.Cores, mebibytes(s.RSS), mebibytes(s.PeakRSS))
 	}
 	fmt.Fprintf(&b, "generator: %.2f cores, %.1f MiB resident, %.0f µs CPU per request, p99 %.1f ms behind its schedule\n",
 		r.Generator.Cores, mebibytes(r.Generator.RSS), r.Generator.CPUPerRequest, r.Generator.LagP99)
+	for _, h := range r.Handshakes {
+		fmt.Fprintf(&b, "handshake: %s, %s, %d times\n", h.Version, h.KeyExchange, h.Count)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Operations)) {
 		kinds := r.Operations[name].ErrorKinds
 		for _, kind := range slices.Sorted(maps.Keys(kinds)) {
@@ -222,6 +293,21 @@ func printLoad(w io.Writer, r agenttest.Report) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func loadRow(name string, o agenttest.OperationReport) []string {
+	return []string{
+		name, fmt.Sprint(o.Count), fmt.Sprint(o.Errors), fmt.Sprintf("%.1f", o.Rate),
+		fmt.Sprintf("%.2f", o.P50), fmt.Sprintf("%.2f", o.P95), fmt.Sprintf("%.2f", o.P99), fmt.Sprintf("%.2f", o.Max),
+		cpuCell(o.ServerCPU),
+	}
+}
+
+func cpuCell(milliseconds *float64) string {
+	if milliseconds == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", *milliseconds)
 }
 
 func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

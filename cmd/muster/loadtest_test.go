@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
@@ -14,6 +15,15 @@ import (
 	"strings"
 	"testing"
 )
+
+// TestMain makes the test binary the bare server of "muster loadtest
+// --baseline", which is the program that runs once more.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "loadtest" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
 
 // loadtest runs the command against a server that says yes to everything.
 func loadtest(t *testing.T, args ...string) (stdout, stderr string, err error) {
@@ -92,8 +102,28 @@ func TestLoadtestTable(t *testing.T) {
 	}
 }
 
+func TestLoadtestBaseline(t *testing.T) {
+	for key, name := range map[string]string{"ecdsa": "ecdsa-p256", "rsa": "rsa-2048"} {
+		out, _, err := loadtest(t, "--nodes", "4", "--duration", "400ms", "--only", "config", "--concurrency", "2", "--conn", "full",
+			"--baseline", "--baseline-key", key, "--key-exchange", "p256", "--server-pid", strconv.Itoa(os.Getpid()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"baseline", "times the CPU time of a bare server (" + name + ")", "handshake: TLS 1.3, CurveP256, "} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: no %q in\n%s", key, want, out)
+			}
+		}
+	}
+}
+
 func TestLoadtestUsage(t *testing.T) {
 	for want, args := range map[string][]string{
+		"add --only":     {"--baseline", "--server-pid", "1"},
+		"--only config,": {"--baseline", "--server-pid", "1", "--only", "enroll"},
+		"--server-pid":   {"--baseline", "--only", "read"},
+		"--baseline-key": {"--baseline", "--server-pid", "1", "--only", "read", "--baseline-key", "dsa"},
+		"--key-exchange": {"--key-exchange", "rot13"},
 		"--nodes":        {"--nodes", "0"},
 		"--duration":     {"--duration", "0s"},
 		"--conn":         {"--conn", "often"},

@@ -96,7 +96,7 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exit{exitUsage, err} })
 	root.AddCommand(
 		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(),
-		newNodeCommand(), newSecretCommand(), newQueryCommand(), newLiveCommand(), newEventCommand(),
+		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newEventCommand(),
 		newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
 	)
 	return root

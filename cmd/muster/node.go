@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -18,11 +19,17 @@ import (
 
 func newNodeCommand() *cobra.Command {
 	var t target
-	cmd := &cobra.Command{Use: "node", Short: "List, show, tag and remove nodes", Args: noArgs, RunE: help}
+	cmd := &cobra.Command{Use: "node", Short: "List, find, show, tag, quarantine and remove nodes", Args: noArgs, RunE: help}
 	t.flags(cmd)
-	cmd.AddCommand(newNodeListCommand(&t), newNodeShowCommand(&t), newNodeTagCommand(&t), newNodeDeleteCommand(&t))
+	cmd.AddCommand(
+		newNodeListCommand(&t), newNodeShowCommand(&t), newNodeWhoCommand(&t), newNodeHistoryCommand(&t), newNodeTagCommand(&t),
+		newNodeQuarantineCommand(&t), newNodeReleaseCommand(&t), newNodeRevokeCommand(&t), newNodeDeleteCommand(&t),
+	)
 	return cmd
 }
+
+// aNode is what commands on one node take.
+const aNode = "a node's id, host identifier or hostname"
 
 func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 
@@ -56,7 +63,7 @@ func newNodeListCommand(t *target) *cobra.Command {
 			}
 			rows := make([][]string, 0, len(nodes))
 			for _, n := range nodes {
-				rows = append(rows, []string{n.ID, n.Hostname, n.Status, ago(n.LastSeen), n.Platform, n.OS, n.OsqueryVersion, n.Address, strings.Join(n.Tags, ",")})
+				rows = append(rows, []string{n.ID, n.Hostname, n.Status, agoAt(n.LastSeen), n.Platform, n.OS, n.OsqueryVersion, n.Address, strings.Join(n.Tags, ",")})
 			}
 			return o.list(cmd, nodes, []string{"ID", "HOSTNAME", "STATUS", "SEEN", "PLATFORM", "OS", "OSQUERY", "ADDRESS", "TAGS"}, rows)
 		},
@@ -65,7 +72,7 @@ func newNodeListCommand(t *target) *cobra.Command {
 	f := cmd.Flags()
 	for name, usage := range map[string]string{
 		"search": "text in hostname, host identifier, address or id", "tag": "only nodes with this tag",
-		"platform": "only linux, darwin or windows", "status": "only online or offline", "version": "only this version of osquery",
+		"platform": "only linux, darwin or windows", "status": "only online, offline, quarantined or gone (gone ones are left out else)", "version": "only this version of osquery",
 		"sort": "hostname, platform, os, osquery_version, status, last_seen, enrolled_at or address", "order": "asc or desc",
 	} {
 		filter[name] = f.String(name, "", usage)
@@ -91,10 +98,18 @@ func ago(t time.Time) string {
 	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 }
 
+// agoAt is ago of a time that may be absent.
+func agoAt(t *time.Time) string {
+	if t == nil {
+		return ago(time.Time{})
+	}
+	return ago(*t)
+}
+
 func newNodeShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
-		Use: "show NODE", Short: "Show one node with all that it said of itself", Args: oneArg("a node's id, host identifier or hostname"),
+		Use: "show NODE", Short: "Show one node with all that it said of itself", Args: oneArg(aNode),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -122,11 +137,27 @@ func printNode(cmd *cobra.Command, n adminapi.NodeDetail) error {
 		{"id", n.ID},
 		{"host identifier", n.HostIdentifier},
 		{"hostname", n.Hostname},
-		{"status", n.Status + ", seen " + ago(n.LastSeen)},
+		{"status", n.Status + ", seen " + agoAt(n.LastSeen)},
+		{"endpoints", endpoints(n.Seen)},
+		{"offline after", (time.Duration(n.OfflineAfter) * time.Second).String()},
 		{"address", n.Address},
 		{"tags", strings.Join(n.Tags, ", ")},
-		{"enrolled", n.EnrolledAt.Format(time.RFC3339) + " with secret " + n.EnrollSecret},
+		{"enrolled", enrolled(n.Node)},
 		{"enrolments", strconv.Itoa(n.Enrolments)},
+	}
+	for _, row := range [][]string{
+		{"certificate", n.Certificate},
+		{"quarantined", since(n.QuarantinedAt, n.QuarantineReason)},
+		{"clashes", clashes(n.Node)},
+		{"clone of", n.CloneOf},
+		{"gone", since(n.GoneAt, "")},
+	} {
+		if row[1] != "" { // these are seldom there
+			rows = append(rows, row)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(n.Attributes)) {
+		rows = append(rows, []string{"attribute." + name, n.Attributes[name]})
 	}
 	for _, table := range slices.Sorted(maps.Keys(n.Details)) {
 		for _, column := range slices.Sorted(maps.Keys(n.Details[table])) {
@@ -136,10 +167,39 @@ func printNode(cmd *cobra.Command, n adminapi.NodeDetail) error {
 	return printTable(cmd.OutOrStdout(), []string{"FIELD", "VALUE"}, rows)
 }
 
+// enrolled says when a node came, and how.
+func enrolled(n adminapi.Node) string {
+	text := n.EnrolledAt.Format(time.RFC3339)
+	if n.EnrollSecret == "" {
+		return text + " by import"
+	}
+	return text + " with secret " + n.EnrollSecret
+}
+
+// endpoints says when a node used each endpoint last.
+func endpoints(s adminapi.Seen) string {
+	return fmt.Sprintf("enroll %s, config %s, log %s, read %s, write %s", agoAt(s.Enroll), agoAt(s.Config), agoAt(s.Log), agoAt(s.Read), agoAt(s.Write))
+}
+
+// since says when something began and why; "" if it did not.
+func since(t *time.Time, reason string) string {
+	if t == nil {
+		return ""
+	}
+	return strings.TrimSuffix(t.Format(time.RFC3339)+": "+reason, ": ")
+}
+
+func clashes(n adminapi.Node) string {
+	if n.Clashes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d, last %s", n.Clashes, since(n.LastClash, n.ClashReason))
+}
+
 func newNodeTagCommand(t *target) *cobra.Command {
 	var add, remove []string
 	cmd := &cobra.Command{
-		Use: "tag NODE --add TAG --remove TAG", Short: "Change a node's tags", Args: oneArg("a node's id, host identifier or hostname"),
+		Use: "tag NODE --add TAG --remove TAG", Short: "Change a node's tags", Args: oneArg(aNode),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -165,9 +225,44 @@ func newNodeTagCommand(t *target) *cobra.Command {
 	return cmd
 }
 
-func newNodeDeleteCommand(t *target) *cobra.Command {
-	return &cobra.Command{
-		Use: "delete NODE", Short: "Remove a node; its key is refused, and it may enrol again as a new node", Args: oneArg("a node's id, host identifier or hostname"),
+func newNodeWhoCommand(t *target) *cobra.Command {
+	var o output
+	var flags map[string]*string
+	cmd := &cobra.Command{
+		Use: "who (--ip ADDRESS | --attribute NAME --value VALUE) [--at TIME]", Short: "Find the nodes that had an address, or another attribute, at a time", Args: noArgs,
+		Example: `  muster node who --ip 10.1.2.3 --at 2026-01-31T12:00:00Z
+  muster node who --attribute hostname --value web-1 --at 3d`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if *flags["ip"] == "" && (*flags["attribute"] == "" || *flags["value"] == "") {
+				return usagef("give --ip, or --attribute and --value")
+			}
+			client, err := t.client()
+			if err != nil {
+				return err
+			}
+			var found adminapi.Sightings
+			if err := client.Call(cmd.Context(), http.MethodGet, "/nodes/who", values(flags), nil, &found); err != nil {
+				return err
+			}
+			return printSightings(cmd, &o, found.Sightings)
+		},
+	}
+	o.flag(cmd, "table", "json", "yaml", "csv")
+	flags = map[string]*string{}
+	for name, usage := range map[string]string{
+		"ip": "an address, as the server saw it", "value": "what the attribute was",
+		"attribute": "hostname, host_identifier, platform, os, osquery_version, instance, certificate, or the name of a decorator",
+		"at":        "RFC 3339 time, or how long ago, as in 2h or 3d; now if empty",
+	} {
+		flags[name] = cmd.Flags().String(name, "", usage)
+	}
+	return cmd
+}
+
+func newNodeHistoryCommand(t *target) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "history NODE", Short: "List what a node's attributes were; one that is gone has its id still", Args: oneArg(aNode),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -177,7 +272,80 @@ func newNodeDeleteCommand(t *target) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return client.Call(cmd.Context(), http.MethodDelete, "/nodes/"+n.ID, nil, nil, nil)
+			var found adminapi.Sightings
+			if err := client.Call(cmd.Context(), http.MethodGet, "/nodes/"+n.ID+"/history", nil, nil, &found); err != nil {
+				return err
+			}
+			return printSightings(cmd, &o, found.Sightings)
 		},
 	}
+	o.flag(cmd, "table", "json", "yaml", "csv")
+	return cmd
+}
+
+func printSightings(cmd *cobra.Command, o *output, found []adminapi.Sighting) error {
+	rows := make([][]string, 0, len(found))
+	for _, s := range found {
+		rows = append(rows, []string{s.NodeID, cmp.Or(s.Hostname, s.HostIdentifier), s.Attribute, s.Value, moment(&s.FirstSeen), moment(s.LastSeen), moment(s.Until)})
+	}
+	return o.list(cmd, found, []string{"ID", "HOSTNAME", "ATTRIBUTE", "VALUE", "FIRST SEEN", "LAST SEEN", "UNTIL"}, rows)
+}
+
+func newNodeQuarantineCommand(t *target) *cobra.Command {
+	var reason string
+	cmd := nodeCommand(t, &cobra.Command{
+		Use: "quarantine NODE --reason TEXT", Short: "Put a node under quarantine: an empty config and no queries; its logs are kept and marked",
+	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
+		return client.Call(cmd.Context(), http.MethodPost, path+"/quarantine", nil, adminapi.QuarantineInput{Reason: reason}, nil)
+	})
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if reason == "" {
+			return usagef("--reason is missing; say why, for whoever finds it later")
+		}
+		return nil
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever finds it later")
+	return cmd
+}
+
+func newNodeReleaseCommand(t *target) *cobra.Command {
+	return nodeCommand(t, &cobra.Command{
+		Use: "release NODE", Short: "Release a node from quarantine",
+	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
+		return client.Call(cmd.Context(), http.MethodDelete, path+"/quarantine", nil, nil, nil)
+	})
+}
+
+func newNodeRevokeCommand(t *target) *cobra.Command {
+	return nodeCommand(t, &cobra.Command{
+		Use: "revoke NODE", Short: "Take a node's key away; it may enrol again, as the same node",
+	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
+		return client.Call(cmd.Context(), http.MethodPost, path+"/revoke", nil, nil, nil)
+	})
+}
+
+func newNodeDeleteCommand(t *target) *cobra.Command {
+	return nodeCommand(t, &cobra.Command{
+		Use: "delete NODE", Short: "Remove a node; its key is refused, and it may enrol again as a new node",
+	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
+		return client.Call(cmd.Context(), http.MethodDelete, path, nil, nil, nil)
+	})
+}
+
+// nodeCommand gives cmd the rest of a command that does something to one node,
+// whose path in the API do gets.
+func nodeCommand(t *target, cmd *cobra.Command, do func(cmd *cobra.Command, client *adminapi.Client, path string) error) *cobra.Command {
+	cmd.Args = oneArg(aNode)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		client, err := t.client()
+		if err != nil {
+			return err
+		}
+		n, err := findNode(cmd, client, args[0])
+		if err != nil {
+			return err
+		}
+		return do(cmd, client, "/nodes/"+n.ID)
+	}
+	return cmd
 }

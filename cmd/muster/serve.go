@@ -133,36 +133,3 @@ func newLogger(w io.Writer, cfg config.Server) *slog.Logger {
 	}
 	return slog.New(slog.NewTextHandler(w, o))
 }
-
-func newConfigCommand() *cobra.Command {
-	var file string
-	var o output
-	cmd := &cobra.Command{Use: "config", Short: "Explain and check the server's settings", Args: noArgs, RunE: help}
-	keys := &cobra.Command{
-		Use: "keys", Short: "List all settings with their defaults", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			rows := [][]string{}
-			for _, k := range config.Keys() {
-				rows = append(rows, []string{k.Name, "--" + k.Flag, k.Env, k.Default, k.Doc})
-			}
-			return o.list(cmd, config.Keys(), []string{"KEY", "FLAG", "VARIABLE", "DEFAULT", "MEANING"}, rows)
-		},
-	}
-	o.flag(keys, "table", "json", "yaml", "csv")
-	check := &cobra.Command{
-		Use: "check", Short: "Check a configuration without starting", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if file == "" {
-				return usagef("--config is missing")
-			}
-			if _, err := config.Load(file, os.LookupEnv, nil); err != nil {
-				return &exit{exitFailed, err}
-			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", file)
-			return err
-		},
-	}
-	check.Flags().StringVar(&file, "config", "", "file of settings, YAML")
-	cmd.AddCommand(keys, check)
-	return cmd
-}

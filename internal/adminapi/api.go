@@ -27,22 +27,48 @@ import (
 	"github.com/musterhq/muster/internal/resource"
 )
 
-// NodeStore keeps nodes and enroll secrets.
+// NodeStore keeps nodes.
 type NodeStore interface {
+	NodeReader
+	NodeWriter
+}
+
+// NodeReader finds nodes, and what they were.
+type NodeReader interface {
 	Nodes(ctx context.Context, f node.Filter) (node.Page, error)
-	// FindNode returns a node with its details by its id, host identifier or
-	// hostname; NotFound without one, Conflict if several have that hostname.
+	// FindNode returns a node with its attributes and details by its id, host
+	// identifier or hostname; NotFound without one, Conflict if several have
+	// that hostname.
 	FindNode(ctx context.Context, name string) (node.Node, error)
 	NodeFacets(ctx context.Context, now time.Time) (node.Facets, error)
+	// NodeHistory returns what a node's attributes were, also of one that is
+	// gone.
+	NodeHistory(ctx context.Context, id string) ([]node.Sighting, error)
+	// Who returns the nodes that had a value of an attribute at a time.
+	Who(ctx context.Context, w node.Who) ([]node.Sighting, error)
+}
+
+// NodeWriter changes nodes. What it returns has no details.
+type NodeWriter interface {
 	SetNodeTags(ctx context.Context, id string, tags []string) (node.Node, error)
+	// SetQuarantine puts a node under quarantine; the zero time releases it.
+	SetQuarantine(ctx context.Context, id, reason string, at time.Time) (node.Node, error)
+	// RevokeNode takes a node's keys away. The node stays, and may enrol again.
+	RevokeNode(ctx context.Context, id string) error
 	// DeleteNode removes a node; its key is refused from then on.
 	DeleteNode(ctx context.Context, id string) error
+	// ImportNodes keeps up to 1,000 nodes with keys that they have already, and
+	// says of each, in order, what became of it.
+	ImportNodes(ctx context.Context, nodes []node.Import) ([]node.Imported, error)
 }
 
 // SecretStore keeps enroll secrets.
 type SecretStore interface {
 	CreateSecret(ctx context.Context, s node.Secret, hash node.KeyHash) error
 	Secrets(ctx context.Context) ([]node.Secret, error)
+	// RotateSecret gives a secret the value with that hash. The value before
+	// works until then too; the zero time ends it at once.
+	RotateSecret(ctx context.Context, name string, hash node.KeyHash, oldUntil time.Time) (node.Secret, error)
 	RevokeSecret(ctx context.Context, name string, now time.Time) error
 }
 
@@ -132,6 +158,7 @@ func New(o Options) *API {
 	a.huma.UseMiddleware(a.permit)
 	a.registerSession()
 	a.registerNodes()
+	a.registerImport()
 	a.registerSecrets()
 	a.registerLive()
 	a.registerEvents()
@@ -302,10 +329,20 @@ func (a *API) record(next http.Handler) http.Handler {
 			w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 		}
 		recorder := &recorder{ResponseWriter: w, status: http.StatusOK}
-		next.ServeHTTP(recorder, r)
+		if err := protected(next, recorder, r); err != nil {
+			a.report(r.Context(), r.Method+" "+r.URL.Path, err)
+			problem(recorder, err)
+		}
 		a.Log.DebugContext(r.Context(), "admin request", "method", r.Method, "path", r.URL.Path,
 			"status", recorder.status, "remote", httpx.Remote(r), "took_ms", a.Now().Sub(started).Milliseconds())
 	})
+}
+
+// protected makes an error of a panic.
+func protected(next http.Handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer httpx.Recover(&err)
+	next.ServeHTTP(w, r)
+	return nil
 }
 
 type recorder struct {

@@ -46,7 +46,7 @@ func (a *API) previewLive(_ context.Context, in *body[Selector]) (*body[LivePrev
 	}
 	out := LivePreview{Matching: len(nodes)}
 	for _, n := range nodes {
-		if a.Now().Sub(n.LastSeen()) <= node.OfflineAfter {
+		if n.Online(a.Now()) {
 			out.Online++
 		}
 	}

@@ -1,9 +1,12 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/internal/account"
@@ -16,7 +19,12 @@ func (a *API) registerNodes() {
 	register(a, account.NodeRead, http.MethodGet, "/nodes/facets", "Count nodes by platform, tag, version and status", a.nodeFacets)
 	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}", "Show a node", a.showNode)
 	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/config", "Show what a node is served as its config", a.nodeConfig)
+	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/history", "List what a node's attributes were, also of one that is gone", a.nodeHistory)
+	register(a, account.NodeRead, http.MethodGet, "/nodes/who", "Find the nodes that had an address, or another attribute, at a time", a.whoHad)
 	register(a, account.NodeWrite, http.MethodPut, "/nodes/{id}/tags", "Replace a node's tags", a.tagNode)
+	register(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/quarantine", "Put a node under quarantine: an empty config, no queries", a.quarantineNode)
+	register(a, account.NodeWrite, http.MethodDelete, "/nodes/{id}/quarantine", "Release a node from quarantine", a.releaseNode)
+	register(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/revoke", "Take a node's key away; it may enrol again, as the same node", a.revokeNode)
 	register(a, account.NodeWrite, http.MethodDelete, "/nodes/{id}", "Remove a node; its key is refused from then on", a.deleteNode)
 }
 
@@ -25,7 +33,7 @@ type listNodesInput struct {
 	Tag      string `query:"tag"`
 	Platform string `query:"platform"`
 	Version  string `query:"version" doc:"Of osquery"`
-	Status   string `query:"status" enum:"online,offline"`
+	Status   string `query:"status" enum:"online,offline,quarantined,gone" doc:"Nodes that are gone are listed when asked for"`
 	Sort     string `query:"sort" enum:"hostname,platform,os,osquery_version,status,last_seen,enrolled_at,address" default:"hostname"`
 	Order    string `query:"order" enum:"asc,desc" default:"asc"`
 	Limit    int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
@@ -49,22 +57,47 @@ func (a *API) listNodes(ctx context.Context, in *listNodesInput) (*body[NodePage
 
 // node shows a node, with what memory knows better than the store.
 func (a *API) node(n node.Node) Node {
+	now := a.Now()
+	online := n.Online(now)
 	if i := a.Registry.Lookup(n.ID); i != nil {
-		n.LastSeen = i.LastSeen()
-	}
-	status := "offline"
-	if n.Online(a.Now()) {
-		status = "online"
-	}
-	tags := n.Tags
-	if tags == nil {
-		tags = []string{}
+		n.LastSeen, online = i.LastSeen(), i.Online(now)
 	}
 	return Node{
 		ID: n.ID, HostIdentifier: n.HostIdentifier, Hostname: n.Hostname, Platform: n.Platform, OS: n.OS,
-		OsqueryVersion: n.OsqueryVersion, Address: n.Address, Tags: tags, Status: status,
-		LastSeen: n.LastSeen.UTC(), EnrolledAt: n.EnrolledAt.UTC(), EnrollSecret: n.Secret, Enrolments: n.Enrolments,
+		OsqueryVersion: n.OsqueryVersion, Address: n.Address, Tags: list(n.Tags), Status: status(n, online),
+		LastSeen: at(n.LastSeen), Seen: seen(n.Seen), OfflineAfter: int(cmp.Or(n.Patience, node.OfflineAfter).Seconds()),
+		EnrolledAt: n.EnrolledAt.UTC(), EnrollSecret: n.Secret, Enrolments: n.Enrolments, Certificate: n.Certificate,
+		Clashes: n.Clashes, LastClash: at(n.LastClash), ClashReason: n.ClashReason, CloneOf: n.CloneOf,
+		QuarantinedAt: at(n.QuarantinedAt), QuarantineReason: n.QuarantineReason, GoneAt: at(n.GoneAt),
 	}
+}
+
+// status is the one word for a node, the gravest first.
+func status(n node.Node, online bool) string {
+	switch {
+	case !n.GoneAt.IsZero():
+		return node.StatusGone
+	case n.Quarantined():
+		return node.StatusQuarantined
+	case online:
+		return node.StatusOnline
+	}
+	return node.StatusOffline
+}
+
+func seen(s node.Seen) Seen {
+	return Seen{
+		Enroll: at(s[node.EndpointEnroll]), Config: at(s[node.EndpointConfig]), Log: at(s[node.EndpointLog]),
+		Read: at(s[node.EndpointRead]), Write: at(s[node.EndpointWrite]),
+	}
+}
+
+// list is never null.
+func list(words []string) []string {
+	if words == nil {
+		return []string{}
+	}
+	return words
 }
 
 func (a *API) nodeFacets(ctx context.Context, _ *none) (*body[Facets], error) {
@@ -77,7 +110,7 @@ func (a *API) nodeFacets(ctx context.Context, _ *none) (*body[Facets], error) {
 
 func facetsOf(f node.Facets) Facets {
 	return Facets{
-		Total: f.Total, Online: f.Online,
+		Total: f.Total, Online: f.Online, Quarantined: f.Quarantined, Clashes24h: f.Clashes24h,
 		Platforms: counts(f.Platforms), Tags: counts(f.Tags), Versions: counts(f.Versions),
 	}
 }
@@ -104,7 +137,11 @@ func (a *API) showNode(ctx context.Context, in *NodeRef) (*body[NodeDetail], err
 	if details == nil {
 		details = map[string]map[string]string{}
 	}
-	return &body[NodeDetail]{NodeDetail{Node: a.node(n), Details: details}}, nil
+	attributes := n.Attributes
+	if attributes == nil {
+		attributes = map[string]string{}
+	}
+	return &body[NodeDetail]{NodeDetail{Node: a.node(n), Attributes: attributes, Details: details}}, nil
 }
 
 func (a *API) nodeConfig(_ context.Context, in *NodeRef) (*body[ConfigDocument], error) {
@@ -136,15 +173,123 @@ func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[Node], error
 	return &body[Node]{a.node(n)}, nil
 }
 
+type quarantineInput struct {
+	NodeRef
+	Body QuarantineInput
+}
+
+func (a *API) quarantineNode(ctx context.Context, in *quarantineInput) (*body[Node], error) {
+	if strings.TrimSpace(in.Body.Reason) == "" {
+		return nil, errs.Field("reason", "is empty; say why, for whoever finds it later")
+	}
+	return a.setQuarantine(ctx, "node.quarantine", in.ID, in.Body.Reason, a.Now())
+}
+
+func (a *API) releaseNode(ctx context.Context, in *NodeRef) (*body[Node], error) {
+	return a.setQuarantine(ctx, "node.release", in.ID, "", time.Time{})
+}
+
+// setQuarantine records the action and keeps it. Registries, this server's
+// too, learn of it with their next Sync.
+func (a *API) setQuarantine(ctx context.Context, action, id, reason string, since time.Time) (*body[Node], error) {
+	var detail any
+	if reason != "" {
+		detail = map[string]string{"reason": reason}
+	}
+	if err := a.Audit.Record(ctx, session(ctx).UserName, action, id, detail); err != nil {
+		return nil, err
+	}
+	n, err := a.Nodes.SetQuarantine(ctx, id, reason, since)
+	if err != nil {
+		return nil, err
+	}
+	return &body[Node]{a.node(n)}, nil
+}
+
+func (a *API) revokeNode(ctx context.Context, in *NodeRef) (*none, error) {
+	return a.shutOut(ctx, "node.revoke", in.ID, a.Nodes.RevokeNode)
+}
+
 func (a *API) deleteNode(ctx context.Context, in *NodeRef) (*none, error) {
-	if err := a.Audit.Record(ctx, session(ctx).UserName, "node.delete", in.ID, nil); err != nil {
+	return a.shutOut(ctx, "node.delete", in.ID, a.Nodes.DeleteNode)
+}
+
+// shutOut does what ends a node's key, which this server refuses at once.
+func (a *API) shutOut(ctx context.Context, action, id string, do func(context.Context, string) error) (*none, error) {
+	if err := a.Audit.Record(ctx, session(ctx).UserName, action, id, nil); err != nil {
 		return nil, err
 	}
-	if err := a.Nodes.DeleteNode(ctx, in.ID); err != nil {
+	if err := do(ctx, id); err != nil {
 		return nil, err
 	}
-	a.Registry.Forget(in.ID)
+	a.Registry.Forget(id)
 	return nil, nil
+}
+
+func (a *API) nodeHistory(ctx context.Context, in *NodeRef) (*body[Sightings], error) {
+	return sightings(a.Nodes.NodeHistory(ctx, in.ID))
+}
+
+type whoInput struct {
+	IP        string `query:"ip" maxLength:"64" doc:"An address, as the server saw it"`
+	Attribute string `query:"attribute" maxLength:"64" doc:"Without ip: address, hostname, host_identifier, platform, os, osquery_version, instance, certificate, or the name of a decorator"`
+	Value     string `query:"value" maxLength:"1024" doc:"Of the attribute, exactly"`
+	At        string `query:"at" maxLength:"64" doc:"RFC 3339, or how long ago, as in 2h or 3d; now if empty"`
+	Limit     int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+}
+
+func (a *API) whoHad(ctx context.Context, in *whoInput) (*body[Sightings], error) {
+	w, err := in.who()
+	if err != nil {
+		return nil, err
+	}
+	if w.At, err = moment("at", in.At, a.Now()); err != nil {
+		return nil, err
+	}
+	if w.At.IsZero() {
+		w.At = a.Now()
+	}
+	return sightings(a.Nodes.Who(ctx, w))
+}
+
+// who reads which attribute is asked for. Addresses are kept in one form, so
+// that is how they are looked for.
+func (in *whoInput) who() (node.Who, error) {
+	w := node.Who{Attribute: in.Attribute, Value: in.Value, Limit: in.Limit}
+	field := "value"
+	switch {
+	case in.IP != "" && in.Attribute+in.Value != "":
+		return w, errs.Field("ip", "stands beside attribute or value; give one or the other")
+	case in.IP != "":
+		w.Attribute, w.Value, field = node.AttributeAddress, in.IP, "ip"
+	case in.Attribute == "":
+		return w, errs.Field("ip", "is missing; give ip, or attribute and value")
+	case in.Value == "":
+		return w, errs.Field("value", "is missing; give the value that %s had", in.Attribute)
+	}
+	if w.Attribute != node.AttributeAddress {
+		return w, nil
+	}
+	addr, err := netip.ParseAddr(w.Value)
+	if err != nil {
+		return w, errs.Field(field, "%q is no address; write 192.0.2.7 or 2001:db8::7", w.Value)
+	}
+	w.Value = addr.Unmap().String()
+	return w, nil
+}
+
+func sightings(found []node.Sighting, err error) (*body[Sightings], error) {
+	if err != nil {
+		return nil, err
+	}
+	out := Sightings{Sightings: make([]Sighting, 0, len(found))}
+	for _, s := range found {
+		out.Sightings = append(out.Sightings, Sighting{
+			NodeID: s.NodeID, HostIdentifier: s.HostIdentifier, Hostname: s.Hostname, Attribute: s.Attribute, Value: s.Value,
+			FirstSeen: s.First.UTC(), LastSeen: at(s.Last), Until: at(s.Until),
+		})
+	}
+	return &body[Sightings]{out}, nil
 }
 
 // at returns nil for the zero time, so that it is left out.

@@ -16,10 +16,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"path"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
+	"github.com/musterhq/muster/internal/agentconn"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/httpx"
@@ -31,7 +35,7 @@ import (
 
 // Enroller admits agents; see node.Enroller.
 type Enroller interface {
-	Enrol(ctx context.Context, req osquery.EnrollRequest, from netip.Addr) (key string, n node.Node, err error)
+	Enrol(ctx context.Context, req osquery.EnrollRequest, from netip.Addr, cert node.Certificate) (key string, n node.Node, err error)
 }
 
 // Nodes knows who a key belongs to; see node.Registry.
@@ -55,6 +59,11 @@ type Stream interface {
 	AppendAnswers(ctx context.Context, answers []byte) error
 }
 
+// Peers tells who sent a request; see agentconn.Peers.
+type Peers interface {
+	Of(r *http.Request) (agentconn.Peer, error)
+}
+
 // Metrics counts requests; see Observe's caller.
 type Metrics interface {
 	// Observe is called once per request, when it was answered. Kind is the
@@ -64,7 +73,7 @@ type Metrics interface {
 	Lines(kept, repeated int)
 }
 
-// Options of an API. All are required.
+// Options of an API. All but the last group are required.
 type Options struct {
 	Enroller Enroller
 	Nodes    Nodes
@@ -72,97 +81,152 @@ type Options struct {
 	Queries  Queries
 	Stream   Stream
 	Seen     *event.Seen
+	Peers    Peers
 	Metrics  Metrics
+	Limits   Limits
 	Log      *slog.Logger
 	Now      func() time.Time
+
+	Aliases []Alias
+	// SecretName is how agents call their enroll secret, if it is not
+	// osquery.EnrollSecretName.
+	SecretName string
+	// Certificate says that agents need one, and how it is bound to a node.
+	Certificate CertificatePolicy
+}
+
+// CertificatePolicy is what is asked of agents' certificates beyond what TLS
+// checks.
+type CertificatePolicy struct {
+	Required bool // here, because a proxy may tell of it
+	Binding  node.CertBinding
 }
 
 // API is the handler of the agents' listener.
 type API struct {
 	Options
 
-	routes   map[string]route
+	paths    *paths
+	routes   map[Endpoint]*route
 	bodies   httpx.Bodies
 	decoders event.Decoders
 }
 
+// route is how an endpoint's requests are taken.
 type route struct {
-	name   string
-	limits httpx.Limits
-	handle func(*API, http.ResponseWriter, request, []byte) error
+	endpoint Endpoint
+	seen     node.Endpoint
+	limits   httpx.Limits
+	gate     *gate // nil for what waits for nothing
+	handle   func(*API, http.ResponseWriter, request, []byte) error
 }
 
 // request is one request of an agent.
 type request struct {
 	*http.Request
 
+	route  *route
+	peer   agentconn.Peer
 	sender *node.Identity // by the Authorization header; nil without one
 }
 
-// Limits of bodies.
-const (
-	// smallBody is for requests that hold little more than a key; an enroll
-	// request of a real agent has under 2 KB.
-	smallBody = 256 << 10
-	// logBody: an agent sends up to 1,024 lines of up to 1 MiB each and repeats
-	// what was refused for ever, so the limit is far above what is sane.
-	logBody = 64 << 20
-	// answerBody: an agent puts all rows of all its queries into one body
-	// without any limit (11 MB for 111,000 rows were seen).
-	answerBody = 64 << 20
-)
-
-// maxLarge bounds the bodies over httpx.LargeBody that are in memory at once; a
-// body of 64 MiB takes some hundreds of MiB while it is read and parsed.
-const maxLarge = 4
-
 // New returns the agents' API.
 func New(o Options) *API {
-	small := httpx.Limits{Wire: smallBody, Inflated: smallBody}
-	a := &API{Options: o, routes: map[string]route{
-		"/api/osquery/enroll":            {"enroll", small, (*API).enroll},
-		"/api/osquery/config":            {"config", small, (*API).config},
-		"/api/osquery/log":               {"log", httpx.Limits{Wire: logBody, Inflated: logBody}, (*API).logs},
-		"/api/osquery/distributed/read":  {"distributed_read", small, (*API).read},
-		"/api/osquery/distributed/write": {"distributed_write", httpx.Limits{Wire: answerBody, Inflated: answerBody}, (*API).write},
-	}}
-	a.bodies.Large = make(chan struct{}, maxLarge)
+	if o.SecretName == "" {
+		o.SecretName = osquery.EnrollSecretName
+	}
+	l := o.Limits
+	enrolling, logging, writing := newGate(l.Enrolling, l.Queue), newGate(l.Logging, l.Queue), newGate(l.Writing, l.Queue)
+	a := &API{Options: o, paths: newPaths(o.Aliases), routes: map[Endpoint]*route{}}
+	for _, r := range []route{
+		{endpoint: Enroll, seen: node.EndpointEnroll, gate: enrolling, handle: (*API).enroll},
+		{endpoint: Config, seen: node.EndpointConfig, handle: (*API).config},
+		{endpoint: Log, seen: node.EndpointLog, gate: logging, handle: (*API).logs},
+		{endpoint: Read, seen: node.EndpointRead, handle: (*API).read},
+		{endpoint: Write, seen: node.EndpointWrite, gate: writing, handle: (*API).write},
+		{endpoint: CarveStart, handle: (*API).carve},
+		{endpoint: CarveContinue, handle: (*API).carve},
+	} {
+		r.limits = l.of(r.endpoint)
+		a.routes[r.endpoint] = &r
+	}
+	a.bodies.Memory, a.bodies.Rate = semaphore.NewWeighted(l.Memory), l.Rate
 	return a
 }
 
 // ServeHTTP answers one request of an agent.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	started := a.Now()
-	route, err := a.route(r)
-	req := request{Request: r}
-	if err == nil {
-		req.sender, err = a.sender(r)
-	}
-	if err == nil {
-		err = a.bodies.Read(r, route.limits, func(body []byte) error { return route.handle(a, w, req, body) })
-	}
+	req := request{Request: r, route: &route{endpoint: "unknown"}}
 	kind := "ok"
-	if err != nil {
+	if err := a.serve(w, &req); err != nil {
 		kind = errs.KindOf(err).String()
-		a.refuse(w, r, route.name, err)
+		a.refuse(w, req, err)
 	}
-	a.Metrics.Observe(route.name, kind, a.Now().Sub(started))
+	a.Metrics.Observe(string(req.route.endpoint), kind, a.Now().Sub(started))
 }
 
-// route finds the endpoint; doubled slashes and white space at the end are
-// forgiven, as flagfiles have them.
-func (a *API) route(r *http.Request) (route, error) {
-	found, ok := a.routes[r.URL.Path]
+// serve answers, unless something is wrong. What can be refused before the body
+// is read is.
+func (a *API) serve(w http.ResponseWriter, r *request) (err error) {
+	defer httpx.Recover(&err)
+	if r.peer, err = a.Peers.Of(r.Request); r.peer.Direct {
+		// A real agent opens a connection for every request, and leaves this one
+		// open until its next: memory for nothing. In lower case, or it does not
+		// understand.
+		w.Header().Set("Connection", "close")
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.route(r); err != nil {
+		return err
+	}
+	if a.Certificate.Required && r.peer.Certificate.IsZero() {
+		return errs.New(errs.Forbidden, "a client certificate is needed here; set --tls_client_cert and --tls_client_key")
+	}
+	if r.sender, err = a.sender(r.Request); err != nil {
+		return err
+	}
+	return a.bodies.Read(r.Request, r.route.limits, func(body []byte) error { return a.work(w, r, body) })
+}
+
+// work handles a request whose body was read.
+func (a *API) work(w http.ResponseWriter, r *request, body []byte) error {
+	if r.route.gate != nil {
+		if err := r.route.gate.enter(r.Context()); err != nil {
+			return err
+		}
+		defer r.route.gate.leave()
+		ctx, cancel := context.WithTimeout(r.Context(), workTime)
+		defer cancel()
+		r.Request = r.WithContext(ctx)
+	}
+	err := r.route.handle(a, w, *r, body)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errs.Wrap(errs.Busy, err, "it took too long; try again later")
+	}
+	return err
+}
+
+// route finds the endpoint of a request.
+func (a *API) route(r *request) error {
+	at := r.URL.Path
+	if strings.IndexByte(at, '&') >= 0 { // see nodeKey
+		at, _, _ = strings.Cut(at, "&")
+	}
+	found, ok := a.routes[a.paths.find(at)]
 	if !ok {
-		found, ok = a.routes[path.Clean("/"+strings.TrimSpace(r.URL.Path))]
+		return errs.New(errs.NotFound, "no such endpoint; agents use "+Canonical+"enroll, config, log, distributed/read and distributed/write")
 	}
-	if !ok {
-		return route{name: "unknown"}, errs.New(errs.NotFound, "no such endpoint; agents use /api/osquery/enroll, config, log, distributed/read and distributed/write")
+	r.route = found
+	switch {
+	case r.Method == http.MethodPost, r.Method == http.MethodPut:
+	case r.Method == http.MethodGet && found.endpoint == Config: // --tls_node_api
+	default:
+		return errs.New(errs.Invalid, "method %s is not understood; agents use POST", r.Method)
 	}
-	if r.Method != http.MethodPost && r.Method != http.MethodPut {
-		return found, errs.New(errs.Invalid, "method %s is not understood; agents use POST", r.Method)
-	}
-	return found, nil
+	return nil
 }
 
 // errNodeInvalid is for keys that are not known or were revoked, and for
@@ -170,30 +234,64 @@ func (a *API) route(r *http.Request) (route, error) {
 var errNodeInvalid = errs.New(errs.Unauthenticated, "node key is not known")
 
 // refuse answers so that the agent keeps its data.
-func (a *API) refuse(w http.ResponseWriter, r *http.Request, endpoint string, err error) {
+func (a *API) refuse(w http.ResponseWriter, r request, err error) {
 	level := slog.LevelInfo
 	if errs.Is(err, errs.Internal) && r.Context().Err() == nil {
 		level = slog.LevelError
 	}
-	a.Log.Log(r.Context(), level, "agent refused", "endpoint", endpoint, "path", r.URL.Path,
-		"remote", httpx.Remote(r), "kind", errs.KindOf(err).String(), "error", err)
-	answer := map[string]any{"error": httpx.Message(err)}
-	if errors.Is(err, errNodeInvalid) {
-		answer["node_invalid"] = true
-	}
+	a.Log.Log(r.Context(), level, "agent refused", "endpoint", string(r.route.endpoint), "path", shown(r.URL.Path),
+		"remote", r.peer.Address, "kind", errs.KindOf(err).String(), "error", err)
 	if errs.Is(err, errs.Busy) {
-		w.Header().Set("Retry-After", "30")
+		w.Header().Set("Retry-After", retryAfter())
 	}
-	body, _ := json.Marshal(answer) // cannot fail: texts and a boolean
-	write(w, httpx.Status(err), body)
+	if e := r.route.endpoint; e == CarveStart || e == CarveContinue {
+		// The carver takes any JSON for success; text makes it try again.
+		answer(w, httpx.Status(err), "text/plain; charset=utf-8", []byte("refused: "+httpx.Message(err)))
+		return
+	}
+	body := map[string]any{"error": httpx.Message(err)}
+	if errors.Is(err, errNodeInvalid) {
+		body["node_invalid"] = true
+	}
+	b, _ := json.Marshal(body) // cannot fail: texts and a boolean
+	answer(w, httpx.Status(err), jsonType, b)
 }
 
-func write(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json")
+// shown returns a path for the log, without what may be a node key; see
+// nodeKey.
+func shown(path string) string {
+	const longest = 20 // of a segment; keys are longer
+	path, _, _ = strings.Cut(path, "&")
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if len(s) > longest {
+			segments[i] = "…"
+		}
+	}
+	return strings.Join(segments, "/")
+}
+
+const jsonType = "application/json"
+
+func answer(w http.ResponseWriter, status int, kind string, body []byte) {
+	h := w.Header()
+	h.Set("Content-Type", kind)
+	h.Set("Content-Length", strconv.Itoa(len(body))) // or net/http would send long ones in chunks
 	if status != http.StatusOK {
 		w.WriteHeader(status)
 	}
 	_, _ = w.Write(body) // the agent went away: it will ask again
+}
+
+func write(w http.ResponseWriter, body []byte) { answer(w, http.StatusOK, jsonType, body) }
+
+// gzipFrom is the size from which an answer is worth compressing.
+const gzipFrom = 1 << 10
+
+// takesGzip reports whether an agent said that it understands gzip, as osquery
+// does with --tls_accept_gzip since 5.21.0.
+func takesGzip(r request) bool {
+	return strings.Contains(r.Header.Get("Accept-Encoding"), "gzip")
 }
 
 // sender returns who the Authorization header names, which agents send since
@@ -212,11 +310,11 @@ func (a *API) sender(r *http.Request) (*node.Identity, error) {
 }
 
 // authenticate returns who sent the request: by the header, else by node_key
-// in the body.
+// in the body, or in the URL of those agents that send no body.
 func (a *API) authenticate(r request, body []byte) (*node.Identity, error) {
 	n := r.sender
 	if n == nil {
-		key, err := osquery.DecodeNodeKey(body)
+		key, err := nodeKey(r, body)
 		if err != nil {
 			return nil, err
 		}
@@ -224,110 +322,53 @@ func (a *API) authenticate(r request, body []byte) (*node.Identity, error) {
 			return nil, errNodeInvalid
 		}
 	}
-	n.Touch(a.Now(), httpx.Remote(r.Request))
+	if err := a.bound(n, r.peer.Certificate); err != nil {
+		return nil, err
+	}
+	n.Touch(a.Now(), r.peer.Address, r.route.seen)
 	return n, nil
 }
 
-func (a *API) enroll(w http.ResponseWriter, r request, body []byte) error {
-	req, err := osquery.DecodeEnroll(body)
-	if err != nil {
-		return err
+// nodeKey returns the key of a request. With --tls_node_api an agent sends
+// "GET /<key>/config&node_key=<key>", the rest of its requests as ever but for
+// the key before their path.
+func nodeKey(r request, body []byte) (string, error) {
+	if r.Method != http.MethodGet {
+		return osquery.DecodeNodeKey(body)
 	}
-	key, n, err := a.Enroller.Enrol(r.Context(), req, httpx.Remote(r.Request))
-	if err != nil {
-		return err
+	_, suffix, _ := strings.Cut(r.URL.Path, "&")
+	for _, query := range []string{suffix, r.URL.RawQuery} {
+		if values, err := url.ParseQuery(query); err == nil && values.Has("node_key") {
+			return values.Get("node_key"), nil
+		}
 	}
-	a.Log.InfoContext(r.Context(), "node enrolled", "node", n.ID, "host_identifier", n.HostIdentifier,
-		"hostname", n.Hostname, "secret", n.Secret, "enrolments", n.Enrolments, "remote", httpx.Remote(r.Request))
-	answer, err := json.Marshal(osquery.EnrollResponse{NodeKey: key})
-	if err != nil {
-		return err
-	}
-	write(w, http.StatusOK, answer)
-	return nil
+	return "", errs.New(errs.Invalid, "method GET is not understood without node_key; agents use POST")
 }
 
-func (a *API) config(w http.ResponseWriter, r request, body []byte) error {
-	n, err := a.authenticate(r, body)
-	if err != nil {
-		return err
-	}
-	write(w, http.StatusOK, a.Configs.Config(n).JSON)
-	return nil
-}
-
-// noQueries answers a poll with nothing pending.
-const noQueries = `{"queries":{}}`
-
-func (a *API) read(w http.ResponseWriter, r request, body []byte) error {
-	n, err := a.authenticate(r, body)
-	if err != nil {
-		return err
-	}
-	tasks := a.Queries.Take(n.ID)
-	if len(tasks) == 0 {
-		write(w, http.StatusOK, []byte(noQueries))
+// bound refuses a key that comes with another certificate than it may. The key
+// is known, so the answer is not node_invalid: that would make the agent that
+// stole it ask for another.
+func (a *API) bound(n *node.Identity, cert node.Certificate) error {
+	switch a.Certificate.Binding {
+	case node.BindFingerprint:
+		if n.Certificate == "" || n.Certificate == cert.Fingerprint {
+			return nil
+		}
+	case node.BindSAN:
+		if cert.For(n.HostIdentifier) {
+			return nil
+		}
+	case node.BindOff, "":
 		return nil
 	}
-	answer := osquery.DistributedReadResponse{Queries: make(map[string]string, len(tasks))}
-	for _, t := range tasks {
-		answer.Queries[t.ID] = t.SQL
-		if t.Accelerate {
-			answer.Accelerate = live.Accelerate
-		}
+	if cert.IsZero() {
+		return errs.New(errs.Forbidden, "this node key works together with its client certificate only")
 	}
-	b, err := answer.Encode()
-	if err != nil {
-		return err
-	}
-	write(w, http.StatusOK, b)
-	return nil
+	n.Clash("its key came with the certificate of another: " + strings.Join(cert.Names, ", "))
+	return errs.New(errs.Forbidden, "this node key belongs to another client certificate; remove the node, and it can enrol with this one")
 }
 
-// accepted tells an agent that its data is kept.
-const accepted = `{}`
-
-// answerBytes bounds one record of answers.
-const answerBytes = 12 << 20
-
-func (a *API) write(w http.ResponseWriter, r request, body []byte) error {
-	n, err := a.authenticate(r, body)
-	if err != nil {
-		return err
-	}
-	answers, err := osquery.DecodeDistributedWrite(body)
-	if err != nil {
-		return err
-	}
-	var kept []live.Answer
-	size := 0
-	for _, answer := range answers {
-		k, err := live.Receive(n.ID, answer, a.Now())
-		if err != nil {
-			return err
-		}
-		if size += k.Size(); size > answerBytes {
-			if err := a.keepAnswers(r.Context(), kept); err != nil {
-				return err
-			}
-			kept, size = nil, k.Size()
-		}
-		kept = append(kept, k)
-	}
-	if err := a.keepAnswers(r.Context(), kept); err != nil {
-		return err
-	}
-	write(w, http.StatusOK, []byte(accepted))
-	return nil
-}
-
-func (a *API) keepAnswers(ctx context.Context, answers []live.Answer) error {
-	if len(answers) == 0 {
-		return nil
-	}
-	b, err := json.Marshal(answers)
-	if err != nil {
-		return err
-	}
-	return a.Stream.AppendAnswers(ctx, b)
+// carve refuses: this server takes no carves yet.
+func (a *API) carve(http.ResponseWriter, request, []byte) error {
+	return errs.New(errs.NotFound, "this server takes no carves")
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/internal/agentapi"
+	"github.com/musterhq/muster/internal/agentconn"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/live"
@@ -32,13 +33,16 @@ import (
 // world is an API on a real store, with a stream that the test can read and
 // break.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	api      http.Handler
 	store    *store.Store
 	registry *node.Registry
 	live     *live.Coordinator
 	stream   *memoryStream
 	keyer    node.Keyer
+	peer     peer
+	log      *bytes.Buffer
+	options  agentapi.Options // to make another API of
 }
 
 // memoryStream stands for the stream: what is durable is another package's
@@ -87,26 +91,41 @@ func (noMetrics) Lines(int, int)                        {}
 
 const secret = "s3cret-enroll" // what the captured agents showed
 
-func newWorld(t *testing.T) *world {
-	t.Helper()
+func newWorld(tb testing.TB) *world {
+	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
-	w := &world{t: t, store: storetest.New(t), stream: &memoryStream{}, keyer: node.NewKeyer([]byte(strings.Repeat("k", 32)))}
+	w := &world{t: tb, store: storetest.New(tb), stream: &memoryStream{}, keyer: node.NewKeyer([]byte(strings.Repeat("k", 32)))}
 	w.registry = node.NewRegistry(w.store, w.keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)
 	catalog, err := resource.Default()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s := node.Secret{Name: "test", Tags: []string{"linux"}, CreatedAt: time.Now()}
-	if err := w.store.CreateSecret(t.Context(), s, w.keyer.Hash(node.PurposeEnrollSecret, secret)); err != nil {
-		t.Fatal(err)
+	if err := w.store.CreateSecret(tb.Context(), s, w.keyer.Hash(node.PurposeEnrollSecret, secret)); err != nil {
+		tb.Fatal(err)
 	}
-	w.api = agentapi.New(agentapi.Options{
-		Enroller: node.NewEnroller(w.store, w.registry, w.keyer, time.Now), Nodes: w.registry, Configs: catalog, Queries: w.live,
-		Stream: w.stream, Seen: event.NewSeen(), Metrics: noMetrics{}, Log: log, Now: time.Now,
-	})
+	aliases, err := agentapi.ParseAliases(agentapi.Presets())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	w.log = new(bytes.Buffer)
+	w.options = agentapi.Options{
+		Enroller: node.NewEnroller(node.EnrollerOptions{
+			Store: w.store, Registry: w.registry, Keyer: w.keyer, Clash: node.ClashQuarantine, Now: time.Now,
+		}),
+		Nodes: w.registry, Configs: catalog, Queries: w.live, Stream: w.stream, Seen: event.NewSeen(), Peers: &w.peer,
+		Metrics: noMetrics{}, Limits: agentapi.DefaultLimits(), Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now,
+		Aliases: aliases,
+	}
+	w.api = agentapi.New(w.options)
 	return w
 }
+
+// peer is who seems to send the requests of a test.
+type peer struct{ agentconn.Peer }
+
+func (p *peer) Of(*http.Request) (agentconn.Peer, error) { return p.Peer, nil }
 
 // post sends a body and returns the status and the answer, which must be a
 // JSON object whatever happened: anything else hurts agents.
@@ -244,15 +263,15 @@ func (w *world) replay(path string, s sample, body []byte, keys map[string]strin
 	return w.post(path, body, headers...)
 }
 
-func zip(t *testing.T, b []byte) []byte {
-	t.Helper()
+func zip(tb testing.TB, b []byte) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)
 	if _, err := z.Write(b); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := z.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
@@ -445,8 +464,8 @@ func TestLiveQuery(t *testing.T) {
 	}
 }
 
-// TestPaths checks forms of a path and a method that agents in the field use.
-func TestPaths(t *testing.T) {
+// TestForms checks forms of a path and a method that agents in the field use.
+func TestForms(t *testing.T) {
 	w := newWorld(t)
 	key := w.enroll()
 	for _, path := range []string{"/api/osquery/config", "//api//osquery/config", "/api/osquery/config/", "/api/osquery/config%20"} {

@@ -28,10 +28,18 @@ func (a *API) logs(w http.ResponseWriter, r request, body []byte) error {
 	if log.Skipped > 0 {
 		a.Log.WarnContext(r.Context(), "log lines that are no objects were dropped", "node", n.ID, "lines", log.Skipped)
 	}
+	if len(log.Events) > 0 {
+		n.Decorate(log.Events[len(log.Events)-1].Decorations)
+	}
+	if n.Quarantined {
+		for i := range log.Events {
+			log.Events[i].Decorations = event.Mark(log.Events[i].Decorations, event.Quarantined)
+		}
+	}
 	if err := a.keep(r.Context(), n, log); err != nil {
 		return err
 	}
-	write(w, http.StatusOK, []byte(accepted))
+	write(w, []byte(accepted))
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package agenttest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,7 +27,8 @@ type FleetOptions struct {
 	RootCAs     *x509.CertPool
 	Secret      string
 	Certificate *tls.Certificate
-	Conn        agentwire.Conn // agentwire.Full if empty
+	KeyExchange agentwire.KeyExchange // agentwire.X25519 if empty
+	Conn        agentwire.Conn        // agentwire.Full if empty
 	Paths       Paths
 
 	Nodes    int
@@ -82,6 +85,15 @@ type Fleet struct {
 	stats       Stats
 	lag         Histogram
 	connections atomic.Int64
+
+	mu         sync.Mutex
+	handshakes map[handshake]int64
+}
+
+// handshake is a kind of TLS handshake.
+type handshake struct {
+	version uint16
+	group   tls.CurveID
 }
 
 // NewFleet makes the nodes; it does not connect.
@@ -116,8 +128,10 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Fleet{o: o, nodes: make([]*Node, o.Nodes)}
-	shared, err := clientTLS(Options{URL: o.URL, RootCAs: o.RootCAs, Certificate: o.Certificate})
+	f := &Fleet{o: o, nodes: make([]*Node, o.Nodes), handshakes: map[handshake]int64{}}
+	shared, err := clientTLS(Options{
+		URL: o.URL, RootCAs: o.RootCAs, Certificate: o.Certificate, KeyExchange: o.KeyExchange,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -127,11 +141,11 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 		f.connections.Add(1)
 		return dialer.DialContext(ctx, network, address)
 	}
-	tables := new(Tables)
+	tables, good := new(Tables), new(goodAnswer)
 	for i := range f.nodes {
 		f.nodes[i], err = New(Options{
 			URL: o.URL, Secret: o.Secret, Conn: o.Conn, Paths: o.Paths, Number: o.First + i, Platform: o.Platform,
-			Stats: &f.stats, Tables: tables, tls: shared, dial: dial,
+			Stats: &f.stats, Tables: tables, tls: shared, dial: dial, connected: f.connected, good: good,
 		})
 		if err != nil {
 			return nil, err
@@ -152,6 +166,35 @@ func (f *Fleet) Lag() *Histogram { return &f.lag }
 
 // Connections returns how many connections were dialled so far.
 func (f *Fleet) Connections() int64 { return f.connections.Load() }
+
+func (f *Fleet) connected(s tls.ConnectionState) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.handshakes[handshake{s.Version, s.CurveID}]++
+}
+
+// Handshakes returns the kinds of TLS handshakes that took place so far, the
+// most frequent first.
+func (f *Fleet) Handshakes() []Handshake {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]Handshake, 0, len(f.handshakes))
+	for h, count := range f.handshakes {
+		group := "none"
+		if h.group != 0 {
+			group = h.group.String()
+		}
+		all = append(all, Handshake{Version: tls.VersionName(h.version), KeyExchange: group, Count: count})
+	}
+	slices.SortFunc(all, func(a, b Handshake) int { return cmp.Compare(b.Count, a.Count) })
+	return all
+}
+
+// forget drops the counts and times of requests, as at the end of a warm-up.
+func (f *Fleet) forget() {
+	f.stats.Reset()
+	f.lag.Reset()
+}
 
 // Ledgers returns what became of every node's numbered lines.
 func (f *Fleet) Ledgers() []Ledger {
@@ -249,15 +292,24 @@ func wait(ctx context.Context, d time.Duration) error {
 // first. Each node's phase within its intervals follows from its number, so
 // that the load is even and the same in every run. Run it once at a time.
 func (f *Fleet) Run(ctx context.Context) error {
-	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	requests, cancel := f.graceful(ctx)
 	defer cancel()
-	stopGrace := context.AfterFunc(ctx, func() {
-		_ = wait(requests, f.o.Grace)
-		cancel()
-	})
-	defer stopGrace()
 	f.schedule(ctx, requests)
 	return nil
+}
+
+// graceful returns a context for requests, which ends Grace after ctx, or when
+// cancel is called.
+func (f *Fleet) graceful(ctx context.Context) (requests context.Context, cancel func()) {
+	requests, end := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		_ = wait(requests, f.o.Grace)
+		end()
+	})
+	return requests, func() {
+		stop()
+		end()
+	}
 }
 
 // task is the next request of a node: due counts from the start of the run.

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -27,64 +25,17 @@ type LoadOptions struct {
 	// ServerPID is the server's process on this machine, whose CPU time and
 	// memory are reported; 0 if there is none.
 	ServerPID int
-}
-
-// Report is the outcome of a load. Times are in milliseconds.
-type Report struct {
-	URL         string                     `json:"url"`
-	Conn        string                     `json:"conn"`
-	Mode        string                     `json:"mode"` // fleet, or "only" and the operation
-	Nodes       int                        `json:"nodes"`
-	Enrolled    int                        `json:"enrolled"`
-	Concurrency int                        `json:"concurrency,omitempty"`
-	Seconds     float64                    `json:"duration_s"`
-	Count       int64                      `json:"count"`
-	Errors      int64                      `json:"errors"`
-	Rate        float64                    `json:"rate"` // per second
-	Connections int64                      `json:"connections"`
-	Operations  map[string]OperationReport `json:"operations"`
-	// ServerCPU is the server's CPU time in the measured window for 1,000
-	// requests of whatever kinds were made; null without ServerPID.
-	ServerCPU *float64      `json:"server_cpu_ms_per_1000"`
-	Server    *ServerReport `json:"server,omitempty"`
-	Generator Generator     `json:"generator"`
-}
-
-// OperationReport is what is known of one operation. "enroll" is the time
-// before the fleet runs, "reenroll" what it did afterwards.
-type OperationReport struct {
-	Count  int64   `json:"count"`
-	Errors int64   `json:"errors"`
-	Rate   float64 `json:"rate"` // per second
-	P50    float64 `json:"p50_ms"`
-	P95    float64 `json:"p95_ms"`
-	P99    float64 `json:"p99_ms"`
-	Max    float64 `json:"max_ms"`
-	// ServerCPU is there only where nothing else was going on.
-	ServerCPU  *float64         `json:"server_cpu_ms_per_1000,omitempty"`
-	ErrorKinds map[string]int64 `json:"error_kinds,omitempty"`
-}
-
-// ServerReport is what the server's process used in the measured window.
-type ServerReport struct {
-	PID     int     `json:"pid"`
-	CPU     float64 `json:"cpu_ms"`
-	Cores   float64 `json:"cores"` // CPU time by elapsed time
-	RSS     int64   `json:"rss_bytes"`
-	PeakRSS int64   `json:"rss_peak_bytes"` // since it started
-}
-
-// Generator is what this process used, to see whether it was the limit.
-type Generator struct {
-	CPUPerRequest float64 `json:"cpu_us_per_request"`
-	Cores         float64 `json:"cores"`
-	RSS           int64   `json:"rss_bytes"`
-	LagP99        float64 `json:"lag_p99_ms"` // how late requests started
+	// Baseline, if set, shares Warmup and Duration with the server under test,
+	// half each. It needs Alone with another kind than OpEnroll, and ServerPID.
+	Baseline *Baseline
 }
 
 // Load enrols a fleet, runs it and reports. It ends early, with what it has,
 // when ctx ends; it is an error if no request at all succeeded.
 func Load(ctx context.Context, o LoadOptions) (Report, error) {
+	if b := o.Baseline; b != nil && (len(b.Command) == 0 || !o.Alone || o.Only == OpEnroll || o.ServerPID == 0) {
+		return Report{}, errors.New("a load with a baseline needs its Command, Alone, ServerPID and another kind than enroll")
+	}
 	if o.Fleet.EnrollAttempts == 0 {
 		o.Fleet.EnrollAttempts = 3
 	}
@@ -109,7 +60,12 @@ func Load(ctx context.Context, o LoadOptions) (Report, error) {
 			return l.report, err
 		}
 	}
-	if err := l.measure(ctx); err != nil {
+	if o.Baseline != nil {
+		err = l.compare(ctx)
+	} else {
+		err = l.measure(ctx)
+	}
+	if err != nil {
 		return l.report, err
 	}
 	if l.report.Count == l.report.Errors {
@@ -118,33 +74,32 @@ func Load(ctx context.Context, o LoadOptions) (Report, error) {
 	return l.report, nil
 }
 
-func firstKind(operations map[string]OperationReport) string {
-	for _, o := range operations {
-		for kind := range o.ErrorKinds {
-			return kind
-		}
-	}
-	return "none was made"
-}
-
 type load struct {
 	o      LoadOptions
 	fleet  *Fleet
+	bare   *bareProcess // nil without a baseline
 	report Report
 }
 
 // mark is a point in time and what was used up to it.
 type mark struct {
-	at          time.Time
-	server, own Usage
-	connections int64
+	at                     time.Time
+	server, bare, own      Usage
+	requests, bareRequests int64 // since the last Fleet.forget
+	connections            int64
 }
 
-func (l *load) mark() (mark, error) {
-	m := mark{at: time.Now(), connections: l.fleet.Connections()}
-	var err error
+func (l *load) mark() (m mark, err error) {
+	m = mark{at: time.Now(), connections: l.fleet.Connections()}
+	m.requests, _ = l.fleet.Stats().Total()
 	if l.o.ServerPID != 0 {
 		if m.server, err = ProcessUsage(l.o.ServerPID); err != nil {
+			return m, err
+		}
+	}
+	if l.bare != nil {
+		m.bareRequests, _ = l.bare.fleet.Stats().Total()
+		if m.bare, err = ProcessUsage(l.bare.cmd.Process.Pid); err != nil {
 			return m, err
 		}
 	}
@@ -173,35 +128,36 @@ func (l *load) enroll(ctx context.Context) error {
 	}
 	s := l.fleet.Stats().Of(OpEnroll)
 	op := operation(s, end.at.Sub(begin.at))
-	op.ServerCPU = l.perThousand(begin, end, s.Count)
+	op.ServerCPU = l.serverCPU(begin, end, s.Count)
 	l.report.Operations[OpEnroll.String()] = op
 	return nil
 }
 
-// perThousand is the server's CPU milliseconds for 1,000 of count requests.
-func (l *load) perThousand(begin, end mark, count int64) *float64 {
-	if l.o.ServerPID == 0 || count == 0 {
+// serverCPU is perThousand of the server under test; nil if that is not known.
+func (l *load) serverCPU(begin, end mark, count int64) *float64 {
+	if l.o.ServerPID == 0 {
 		return nil
 	}
-	v := round(milliseconds(end.server.CPU-begin.server.CPU) * 1000 / float64(count))
-	return &v
+	return perThousand(end.server.CPU-begin.server.CPU, count)
 }
 
 // measure runs the fleet, forgets what happened in the warm-up, and fills the
 // report at the end of the window, before requests under way are waited for.
 func (l *load) measure(ctx context.Context) error {
+	var runErr error
+	run := func(ctx context.Context) { runErr = l.fleet.Run(ctx) }
+	if l.o.Alone {
+		only, err := l.fleet.newLoop(l.o.Only, l.o.Concurrency)
+		if err != nil {
+			return err
+		}
+		run = only.run
+	}
 	running, stop := context.WithCancel(ctx)
-	var (
-		wg     sync.WaitGroup
-		runErr error
-	)
+	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer stop()
-		if l.o.Alone {
-			runErr = l.fleet.Loop(running, l.o.Only, l.o.Concurrency)
-		} else {
-			runErr = l.fleet.Run(running)
-		}
+		run(running)
 	})
 	err := l.window(running)
 	stop()
@@ -215,8 +171,7 @@ func (l *load) window(ctx context.Context) error {
 		log.InfoContext(ctx, "warming up", "for", l.o.Warmup)
 		_ = wait(ctx, l.o.Warmup)
 	}
-	l.fleet.Stats().Reset()
-	l.fleet.Lag().Reset()
+	l.fleet.forget()
 	begin, err := l.mark()
 	if err != nil {
 		return err
@@ -227,13 +182,14 @@ func (l *load) window(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.fill(begin, end)
+	l.fill(begin, end, end.at.Sub(begin.at))
 	return nil
 }
 
-func (l *load) fill(begin, end mark) {
-	r, took := &l.report, end.at.Sub(begin.at)
-	stats := l.fleet.Stats()
+// fill makes the report. took is the time in which the server under test got
+// requests.
+func (l *load) fill(begin, end mark, took time.Duration) {
+	r, stats := &l.report, l.fleet.Stats()
 	r.Seconds = round(took.Seconds())
 	for op := range opCount {
 		s := stats.Of(op)
@@ -248,9 +204,10 @@ func (l *load) fill(begin, end mark) {
 		}
 		r.Operations[name] = operation(s, took)
 	}
-	r.Rate = round(float64(r.Count) / took.Seconds())
+	r.Rate = perSecond(r.Count, took)
 	r.Connections = end.connections - begin.connections
-	r.ServerCPU = l.perThousand(begin, end, r.Count)
+	r.Handshakes = l.fleet.Handshakes()
+	r.ServerCPU = l.serverCPU(begin, end, r.Count)
 	if op, ok := r.Operations[l.o.Only.String()]; l.o.Alone && ok && op.Count == r.Count {
 		op.ServerCPU = r.ServerCPU
 		if l.o.Only == OpEnroll {
@@ -267,82 +224,7 @@ func (l *load) fill(begin, end mark) {
 	}
 	own := end.own.CPU - begin.own.CPU
 	r.Generator = Generator{
-		Cores: round(own.Seconds() / took.Seconds()), RSS: end.own.RSS,
-		LagP99: milliseconds(l.fleet.Lag().Quantile(0.99)),
+		CPUPerRequest: perRequest(own, r.Count), Cores: round(own.Seconds() / end.at.Sub(begin.at).Seconds()),
+		RSS: end.own.RSS, LagP99: milliseconds(l.fleet.Lag().Quantile(0.99)),
 	}
-	if r.Count > 0 {
-		r.Generator.CPUPerRequest = round(float64(own.Microseconds()) / float64(r.Count))
-	}
-}
-
-func operation(s Summary, took time.Duration) OperationReport {
-	return OperationReport{
-		Count: s.Count, Errors: s.Errors, Rate: round(float64(s.Count) / took.Seconds()),
-		P50: milliseconds(s.P50), P95: milliseconds(s.P95), P99: milliseconds(s.P99), Max: milliseconds(s.Max),
-		ErrorKinds: s.Kinds,
-	}
-}
-
-func milliseconds(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
-
-func round(v float64) float64 { return math.Round(v*1000) / 1000 }
-
-// Loop makes requests of one kind until ctx ends: concurrency workers take
-// turns with their share of the nodes and ask as soon as the last answer is
-// there. Enrolments are of ever new nodes, over the connections of the first
-// ones. After a failure a worker waits a little.
-func (f *Fleet) Loop(ctx context.Context, op Op, concurrency int) error {
-	switch {
-	case op == OpWrite || op >= opCount:
-		return fmt.Errorf("requests of the kind %s cannot be made alone", op)
-	case concurrency < 1 || concurrency > len(f.nodes):
-		return fmt.Errorf("concurrency is %d; it must be 1 to %d, the number of nodes", concurrency, len(f.nodes))
-	}
-	requests, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	stopGrace := context.AfterFunc(ctx, func() {
-		_ = wait(requests, f.o.Grace)
-		cancel()
-	})
-	defer stopGrace()
-	var (
-		wg    sync.WaitGroup
-		fresh atomic.Int64
-	)
-	for w := range concurrency {
-		wg.Go(func() {
-			failures := 0
-			for i := w; ctx.Err() == nil; i += concurrency {
-				n := f.nodes[i%len(f.nodes)]
-				if op == OpEnroll {
-					n = f.nodes[w]
-					n.become(f.o.First + len(f.nodes) + int(fresh.Add(1)))
-				}
-				if err := f.one(requests, n, op); err == nil {
-					failures = 0
-					continue
-				}
-				failures++
-				_ = wait(ctx, Backoff{10 * time.Millisecond, time.Second}.After(failures))
-			}
-		})
-	}
-	wg.Wait()
-	return nil
-}
-
-func (f *Fleet) one(ctx context.Context, n *Node, op Op) error {
-	var err error
-	switch op {
-	case OpEnroll:
-		err = n.Enroll(ctx)
-	case OpConfig:
-		_, err = n.Config(ctx)
-	case OpLog:
-		err = f.flush(ctx, n)
-	case OpRead:
-		_, err = n.Poll(ctx)
-	case OpWrite, opCount:
-	}
-	return err
 }

@@ -1,7 +1,6 @@
 package agenttest
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -211,9 +210,4 @@ func some(numbers []int64) string {
 		return "none"
 	}
 	return fmt.Sprintf("%d (%d …)", len(numbers), numbers[0])
-}
-
-// mayFail reports whether an answer may hold a key that makes it a failure.
-func mayFail(answer []byte) bool {
-	return bytes.Contains(answer, []byte(`"node_invalid"`)) || bytes.Contains(answer, []byte(`"error"`))
 }

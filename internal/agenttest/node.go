@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"sync"
 	"time"
 
@@ -46,7 +45,8 @@ type Options struct {
 	Secret  string // shown when enrolling
 	// Certificate is shown when the server asks; nil for none.
 	Certificate *tls.Certificate
-	Conn        agentwire.Conn // agentwire.Full, as real agents do, if empty
+	KeyExchange agentwire.KeyExchange // agentwire.X25519, as real agents do, if empty
+	Conn        agentwire.Conn        // agentwire.Full, as real agents do, if empty
 	Paths       Paths
 
 	// Number decides what the host is: platform, versions, names, rows.
@@ -65,8 +65,11 @@ type Options struct {
 	// if nil.
 	Tables *Tables
 
-	tls  *tls.Config // shared by a fleet
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// What follows is shared by a fleet.
+	tls       *tls.Config
+	dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	connected func(tls.ConnectionState)
+	good      *goodAnswer
 }
 
 // Node is one simulated agent. It is safe for concurrent use, but has only one
@@ -103,6 +106,9 @@ func New(o Options) (*Node, error) {
 	if o.MaxBuffered <= 0 {
 		o.MaxBuffered = 10_000
 	}
+	if o.good == nil {
+		o.good = new(goodAnswer)
+	}
 	n := &Node{o: o, host: NewHost(o.Number, o.Platform)}
 	shared := o.tls
 	if shared == nil {
@@ -112,30 +118,13 @@ func New(o Options) (*Node, error) {
 		}
 	}
 	wire, err := agentwire.New(agentwire.Options{
-		URL: o.URL, TLS: shared, Version: n.host.Version, Conn: o.Conn, Dial: o.dial,
+		URL: o.URL, TLS: shared, Version: n.host.Version, Conn: o.Conn, Dial: o.dial, Connected: o.connected,
 	})
 	if err != nil {
 		return nil, err
 	}
 	n.wire = wire
 	return n, nil
-}
-
-// clientTLS is what osquery's OpenSSL offers, which has no post-quantum key
-// exchange: Go's own default would cost the server more than real agents do.
-func clientTLS(o Options) (*tls.Config, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		return nil, fmt.Errorf("agent url: %w", err)
-	}
-	c := &tls.Config{
-		RootCAs: o.RootCAs, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12,
-		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256},
-	}
-	if o.Certificate != nil {
-		c.Certificates = []tls.Certificate{*o.Certificate}
-	}
-	return c, nil
 }
 
 // TB is the part of testing.TB that NewNodes needs.
@@ -272,7 +261,7 @@ func (n *Node) call(ctx context.Context, op Op, path string, body func(key strin
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", op, err)
 		}
-		answer, err := n.request(ctx, op, agentwire.Request{Path: path, NodeKey: key, Body: b}, judge)
+		answer, err := n.request(ctx, op, agentwire.Request{Path: path, NodeKey: key, Body: b}, n.o.good.judge)
 		if err == nil {
 			return answer, nil
 		}
@@ -284,18 +273,6 @@ func (n *Node) call(ctx context.Context, op Op, path string, body func(key strin
 		}
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
-}
-
-// wholeCheck is the size up to which an answer is parsed in full.
-const wholeCheck = 512
-
-// judge is agentwire.Check without parsing a large object that can hold
-// neither key which makes an answer a failure.
-func judge(answer []byte) error {
-	if len(answer) > wholeCheck && answer[0] == '{' && answer[len(answer)-1] == '}' && !mayFail(answer) {
-		return nil
-	}
-	return agentwire.Check(answer)
 }
 
 func (n *Node) ensureKey(ctx context.Context) (string, error) {
@@ -323,9 +300,15 @@ func (n *Node) forget(key string) {
 	}
 }
 
-func keyed(key string) ([]byte, error) { return osquery.KeyedRequest{NodeKey: key}.Encode() }
+// keyed is osquery.KeyedRequest.Encode for keys that came as JSON.
+func keyed(key string) ([]byte, error) {
+	const form = `{"node_key":""}`
+	body := append(make([]byte, 0, len(form)+len(key)), `{"node_key":`...)
+	return append(appendString(body, key), '}'), nil
+}
 
-// Config fetches the config document and returns it as it came.
+// Config fetches the config document and returns it as it came. Do not write to
+// it.
 func (n *Node) Config(ctx context.Context) ([]byte, error) {
 	return n.call(ctx, OpConfig, n.o.Paths.Config, keyed)
 }

@@ -157,7 +157,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) enroll(w http.ResponseWriter, b []byte) {
-	m, err := osquery.DecodeEnroll(b)
+	m, err := osquery.DecodeEnroll(b, osquery.EnrollSecretName)
 	if err != nil || m.EnrollSecret != secret {
 		_, _ = io.WriteString(w, `{"node_invalid":true}`)
 		return
@@ -180,6 +180,12 @@ func (s *server) setBefore(f func(path string, w http.ResponseWriter) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = f
+}
+
+func (s *server) setConfig(answer string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = answer
 }
 
 func (s *server) setRead(answer string) {

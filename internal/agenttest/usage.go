@@ -13,6 +13,7 @@ type Usage struct {
 	CPU     time.Duration // user and system, of all its threads
 	RSS     int64         // bytes resident now
 	PeakRSS int64         // bytes resident at most
+	Session int64         // id of its session
 }
 
 // clockTick is the unit of /proc/PID/stat; USER_HZ is 100 on every Linux.
@@ -31,20 +32,23 @@ func ProcessUsage(pid int) (Usage, error) {
 		return Usage{}, fmt.Errorf("read the memory of process %d: %w", pid, err)
 	}
 	// The name, in parentheses, may hold spaces and parentheses. After it come
-	// state, …, and as the 12th and 13th field the two times.
+	// state, parent, group, session, …, and as the 12th and 13th field the two
+	// times.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 13 {
 		return Usage{}, fmt.Errorf("read the CPU time of process %d: unknown form of stat", pid)
 	}
-	user, err1 := strconv.ParseInt(string(fields[11]), 10, 64)
-	system, err2 := strconv.ParseInt(string(fields[12]), 10, 64)
-	if err1 != nil || err2 != nil {
+	session, err1 := strconv.ParseInt(string(fields[3]), 10, 64)
+	user, err2 := strconv.ParseInt(string(fields[11]), 10, 64)
+	system, err3 := strconv.ParseInt(string(fields[12]), 10, 64)
+	if err1 != nil || err2 != nil || err3 != nil {
 		return Usage{}, fmt.Errorf("read the CPU time of process %d: unknown form of stat", pid)
 	}
 	return Usage{
 		CPU:     time.Duration(user+system) * clockTick,
 		RSS:     kilobytes(status, "VmRSS:"),
 		PeakRSS: kilobytes(status, "VmHWM:"),
+		Session: session,
 	}, nil
 }
 

@@ -64,13 +64,17 @@ func (e *ServerError) Error() string { return "request failed: " + e.Message }
 type Options struct {
 	URL         string // https://host:port, optionally with a path prefix
 	RootCAs     *x509.CertPool
-	Certificate *tls.Certificate // shown when the server asks; nil for none
+	Certificate *tls.Certificate // shown to every server that asks; nil for none
 	Version     string           // of osquery, for User-Agent
+	KeyExchange KeyExchange      // X25519 if empty
 	Conn        Conn             // Full if empty
-	// TLS, if set, is used instead of RootCAs and Certificate, so that
-	// thousands of clients can share it. It needs a ServerName and must not be
+	// TLS, if set, is used instead of RootCAs, Certificate and KeyExchange, so
+	// that thousands of clients can share it; see TLSConfig. It must not be
 	// changed any more.
 	TLS *tls.Config
+	// Connected, if set, is called after every handshake, by whoever made the
+	// request.
+	Connected func(tls.ConnectionState)
 	// Dial opens the TCP connection; net.Dialer if nil.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -82,9 +86,10 @@ type Client struct {
 	tls                   *tls.Config
 	conn                  Conn
 	dial                  func(ctx context.Context, network, address string) (net.Conn, error)
+	connected             func(tls.ConnectionState)
 
 	mu   sync.Mutex
-	kept net.Conn
+	kept *tls.Conn
 	r    *bufio.Reader
 }
 
@@ -96,16 +101,15 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		host: u.Host, prefix: u.EscapedPath(), version: o.Version, conn: o.Conn, dial: o.Dial,
-		tls: &tls.Config{RootCAs: o.RootCAs, ServerName: u.Hostname(), MinVersion: tls.VersionTLS12},
+		connected: o.Connected, tls: o.TLS,
 	}
 	if c.dial == nil {
 		c.dial = new(net.Dialer).DialContext
 	}
-	if o.Certificate != nil {
-		c.tls.Certificates = []tls.Certificate{*o.Certificate}
-	}
-	if o.TLS != nil {
-		c.tls = o.TLS
+	if c.tls == nil {
+		if c.tls, err = TLSConfig(o); err != nil {
+			return nil, err
+		}
 	}
 	if o.Conn == Resume {
 		c.tls = c.tls.Clone() // a session belongs to one client
@@ -141,17 +145,16 @@ func (c *Client) Post(ctx context.Context, r Request) ([]byte, error) {
 // PostRaw is Post without a look at the body, as the agent does for enrol and
 // carves.
 func (c *Client) PostRaw(ctx context.Context, r Request) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, Timeout)
-	defer cancel()
 	message, err := c.encode(r)
 	if err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	answer, err := c.exchange(ctx, message)
-	if err != nil && ctx.Err() == nil {
-		answer, err = c.exchange(ctx, message)
+	deadline := time.Now().Add(Timeout)
+	answer, err := c.exchange(ctx, deadline, message)
+	if err != nil && ctx.Err() == nil && time.Now().Before(deadline) {
+		answer, err = c.exchange(ctx, deadline, message)
 	}
 	return answer, err
 }
@@ -187,12 +190,17 @@ func (c *Client) Close() {
 	c.drop()
 }
 
+// drop closes the connection as osquery does, without TLS's word of goodbye
+// (Client::closeSocket in osquery/remote/http_client.cpp).
 func (c *Client) drop() {
 	if c.kept != nil {
-		_ = c.kept.Close()
+		_ = c.kept.NetConn().Close()
 		c.kept, c.r = nil, nil
 	}
 }
+
+// headRoom is what the head of a request needs, and a little more.
+const headRoom = 384
 
 // encode writes the whole request, the head with osquery's headers in
 // osquery's order.
@@ -207,31 +215,41 @@ func (c *Client) encode(r Request) ([]byte, error) {
 		}
 		body = buf.Bytes()
 	}
-	var h bytes.Buffer
-	h.WriteString("POST " + c.prefix + r.Path + " HTTP/1.1\r\n")
-	h.WriteString("Content-Type: application/json\r\nAccept: application/json\r\n")
-	h.WriteString("User-Agent: osquery/" + c.version + "\r\n")
+	m := make([]byte, 0, headRoom+len(body))
+	m = concat(m, "POST ", c.prefix, r.Path, " HTTP/1.1\r\n")
+	m = concat(m, "Content-Type: application/json\r\nAccept: application/json\r\n")
+	m = concat(m, "User-Agent: osquery/", c.version, "\r\n")
 	if r.NodeKey != "" {
-		h.WriteString("Authorization: NodeKey " + r.NodeKey + "\r\n")
+		m = concat(m, "Authorization: NodeKey ", r.NodeKey, "\r\n")
 	}
 	if r.Gzip {
-		h.WriteString("Content-Encoding: gzip\r\n")
+		m = concat(m, "Content-Encoding: gzip\r\n")
 	}
-	h.WriteString("Host: " + c.host + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n")
-	h.Write(body)
-	return h.Bytes(), nil
+	m = concat(m, "Host: ", c.host, "\r\nContent-Length: ")
+	m = strconv.AppendInt(m, int64(len(body)), 10)
+	m = concat(m, "\r\n\r\n")
+	return append(m, body...), nil
 }
 
-func (c *Client) exchange(ctx context.Context, message []byte) (_ []byte, err error) {
-	if err := c.connect(ctx); err != nil {
+func concat(dst []byte, texts ...string) []byte {
+	for _, s := range texts {
+		dst = append(dst, s...)
+	}
+	return dst
+}
+
+// exchange sends a message and reads the answer. The connection's own deadline
+// bounds it, which costs less than a timer for every request.
+func (c *Client) exchange(ctx context.Context, deadline time.Time, message []byte) (_ []byte, err error) {
+	if err := c.connect(ctx, deadline); err != nil {
 		return nil, err
 	}
 	conn := c.kept
+	_ = conn.SetDeadline(deadline) // if it is closed, writing will tell
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
 	keep := false
 	defer func() {
-		if !keep || err != nil {
+		if !stop() || !keep || err != nil {
 			c.drop()
 		}
 	}()
@@ -246,21 +264,40 @@ func (c *Client) exchange(ctx context.Context, message []byte) (_ []byte, err er
 	if answer.StatusCode >= 300 && answer.StatusCode < 400 {
 		return nil, fmt.Errorf("answered with a redirect (%d)", answer.StatusCode)
 	}
-	got, err := io.ReadAll(io.LimitReader(answer.Body, maxResponse+1))
+	got, err := readBody(answer)
 	if err != nil {
-		return nil, fmt.Errorf("read answer: %w", err)
+		return nil, err
 	}
-	if len(got) > maxResponse {
-		return nil, fmt.Errorf("answer is over %d bytes", maxResponse)
+	if keep = c.conn == KeepAlive && !answer.Close; keep {
+		_ = conn.SetDeadline(time.Time{}) // or thousands of idle connections would have a timer each
 	}
-	keep = c.conn == KeepAlive && !answer.Close
 	return got, nil
 }
 
-func (c *Client) connect(ctx context.Context) error {
+func readBody(answer *http.Response) (got []byte, err error) {
+	switch n := answer.ContentLength; {
+	case n > maxResponse:
+	case n >= 0:
+		got = make([]byte, n)
+		_, err = io.ReadFull(answer.Body, got)
+	default:
+		got, err = io.ReadAll(io.LimitReader(answer.Body, maxResponse+1))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	if max(answer.ContentLength, int64(len(got))) > maxResponse {
+		return nil, fmt.Errorf("answer is over %d bytes", maxResponse)
+	}
+	return got, nil
+}
+
+func (c *Client) connect(ctx context.Context, deadline time.Time) error {
 	if c.kept != nil {
 		return nil
 	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
 	raw, err := c.dial(ctx, "tcp", c.host)
 	if err != nil {
 		return err
@@ -269,6 +306,9 @@ func (c *Client) connect(ctx context.Context) error {
 	if err := conn.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return fmt.Errorf("TLS with %s: %w", c.host, err)
+	}
+	if c.connected != nil {
+		c.connected(conn.ConnectionState())
 	}
 	c.kept, c.r = conn, bufio.NewReaderSize(conn, readBuffer)
 	return nil

@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ import (
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/adminapi"
-	"github.com/musterhq/muster/internal/agentapi"
+	"github.com/musterhq/muster/internal/agentconn"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/config"
 	"github.com/musterhq/muster/internal/durable"
@@ -69,11 +70,14 @@ type App struct {
 	metrics  *metrics
 	ca       *pki.Authority
 	cert     *pki.Certificate // of the agents' listener
+	clients  *pki.ClientCAs   // of agents' certificates; nil if none are asked for
+	reaper   *node.Reaper
 	admin    *pki.Certificate // of the admin listener; nil for plain HTTP
 
-	agentListener, adminListener net.Listener
-	agentServer, adminServer     *http.Server
-	setupToken                   string
+	agentListener            *agentconn.Listener
+	adminListener            net.Listener
+	agentServer, adminServer *http.Server
+	setupToken               string
 
 	ready    atomic.Bool
 	stopping chan struct{} // closed when the server begins to stop
@@ -190,6 +194,11 @@ func (a *App) openCertificates(context.Context) (err error) {
 	if a.cert, err = pki.LoadCertificate(cert, key, a.log); err != nil {
 		return err
 	}
+	if a.cfg.ClientAuth != string(pki.ClientAuthOff) {
+		if a.clients, err = pki.LoadClientCAs(cmp.Or(a.cfg.ClientCA, a.ca.CertPath()), a.log); err != nil {
+			return fmt.Errorf("client_ca: %w", err)
+		}
+	}
 	if a.cfg.AdminCert != "" {
 		a.admin, err = pki.LoadCertificate(a.cfg.AdminCert, a.cfg.AdminKey, a.log)
 	}
@@ -206,6 +215,13 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if err := a.registry.Sync(ctx); err != nil {
 		return err
 	}
+	ttls, err := a.cfg.TagTTLs()
+	if err != nil {
+		return err
+	}
+	a.reaper = node.NewReaper(node.ReaperOptions{
+		TTL: a.cfg.NodeTTL, TagTTL: ttls, Registry: a.registry, Store: a.store, Audit: a.audit, Log: a.log, Now: a.now,
+	})
 	a.live = live.NewCoordinator(a.store, a.log, a.now)
 	return a.live.Load(ctx)
 }
@@ -261,17 +277,16 @@ func (a *App) openAccounts(ctx context.Context) error {
 // Limits of connections.
 const (
 	headerTimeout = 10 * time.Second // also of the TLS handshake
-	readTimeout   = 60 * time.Second // an agent gives up after 16 s
+	readTimeout   = 20 * time.Second // an agent gives up after 16 s
 	writeTimeout  = 60 * time.Second
 	idleTimeout   = 75 * time.Second
 	maxHeader     = 16 << 10
 )
 
 func (a *App) listen(ctx context.Context) (err error) {
-	if a.agentListener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.AgentListen); err != nil {
-		return fmt.Errorf("agent_listen: %w; choose another --agent-listen", err)
+	if err := a.listenAgents(ctx); err != nil {
+		return err
 	}
-	a.agentListener = newBounded(a.agentListener, maxConns())
 	a.later("agents' listener", quiet(a.agentListener))
 	if a.adminListener, err = new(net.ListenConfig).Listen(ctx, "tcp", a.cfg.AdminListen); err != nil {
 		return fmt.Errorf("admin_listen: %w; choose another --admin-listen", err)
@@ -286,11 +301,11 @@ func (a *App) listen(ctx context.Context) (err error) {
 		return err
 	}
 	a.metrics = newMetrics(a)
+	agents, err := a.agentAPI(catalog)
+	if err != nil {
+		return err
+	}
 	accounts := account.New(a.store, a.keyer, a.now)
-	agents := agentapi.New(agentapi.Options{
-		Enroller: node.NewEnroller(a.store, a.registry, a.keyer, a.now), Nodes: a.registry, Configs: catalog,
-		Queries: a.live, Stream: appender{a.stream}, Seen: a.seen, Metrics: a.metrics, Log: a.log, Now: a.now,
-	})
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Search: a.indexer,
@@ -299,6 +314,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
 	a.agentServer, a.adminServer = a.server(agents), a.server(admin)
+	a.agentServer.ConnContext = a.agentListener.Context
 	a.adminServer.WriteTimeout = 0 // streams last; each write has its own deadline
 	return nil
 }
@@ -346,6 +362,8 @@ func (a *App) Run(ctx context.Context) error {
 		{"answer reader", a.readAnswers},
 		{"stream trimmer", a.trim},
 		{"certificate", a.cert.Run},
+		{"silent nodes", a.reaper.Run},
+		{"memory", tuneMemory},
 	} {
 		group.Go(func() error {
 			if err := part.run(work); err != nil {
@@ -357,13 +375,16 @@ func (a *App) Run(ctx context.Context) error {
 	if a.admin != nil {
 		group.Go(func() error { return a.admin.Run(work) })
 	}
+	if a.clients != nil {
+		group.Go(func() error { return a.clients.Run(work) })
+	}
 	served := make(chan error, 2)
 	go func() { served <- a.serve(a.adminServer, a.adminListener, a.admin) }()
 	// Agents are served only when what the stream holds is known again, as their
 	// repeats would not be recognised before.
 	select {
 	case <-a.indexer.caughtUp:
-		go func() { served <- a.serve(a.agentServer, a.agentListener, a.cert) }()
+		go func() { served <- a.serve(a.agentServer, a.agentListener, nil) }() // which does TLS itself
 		a.ready.Store(true)
 	case <-ctx.Done():
 	case <-work.Done():
@@ -426,6 +447,9 @@ func (a *App) Reload() error {
 	err := a.cert.Reload()
 	if a.admin != nil {
 		err = errors.Join(err, a.admin.Reload())
+	}
+	if a.clients != nil {
+		err = errors.Join(err, a.clients.Reload())
 	}
 	return err
 }

@@ -15,6 +15,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	lines    *prometheus.CounterVec
+	capped   prometheus.Counter
 	all      atomic.Int64
 }
 
@@ -31,12 +32,16 @@ func newMetrics(a *App) *metrics {
 		lines: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "muster_log_lines_total", Help: "Log lines of agents: stored, or repeated by the agent and stored before.",
 		}, []string{"outcome"}),
+		capped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "muster_agent_connections_refused_total", Help: "Connections over the limit of one address.",
+		}),
 	}
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
-	m.registry.MustRegister(m.requests, m.seconds, m.lines,
+	m.registry.MustRegister(m.requests, m.seconds, m.lines, m.capped,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		gauge("muster_agent_connections", "Connections of agents.", func() float64 { return float64(a.agentListener.Len()) }),
 		gauge("muster_nodes", "Enrolled nodes.", func() float64 { all, _ := a.registry.Len(); return float64(all) }),
 		gauge("muster_nodes_online", "Nodes heard from lately.", func() float64 { _, on := a.registry.Len(); return float64(on) }),
 		gauge("muster_live_queries_running", "Live queries that run.", func() float64 { return float64(a.live.Count()) }),

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -25,29 +26,71 @@ import (
 // Server is the configuration of `muster serve`. Every field has a default; the
 // tag doc is its help text, in the file, in --help and in the documentation.
 type Server struct {
-	DataDir       string        `yaml:"data_dir" doc:"Directory of everything that the server keeps; made with mode 0700"`
-	AgentListen   string        `yaml:"agent_listen" doc:"Address for agents, host:port; TLS always"`
-	AdminListen   string        `yaml:"admin_listen" doc:"Address for people, host:port; plain HTTP on loopback only, elsewhere TLS is needed"`
-	AgentHostname []string      `yaml:"agent_hostname" doc:"Names or addresses under which agents reach the server, for its own certificate"`
-	AgentCert     string        `yaml:"agent_cert" doc:"Certificate chain for agents, PEM; made by the server's own CA if empty"`
-	AgentKey      string        `yaml:"agent_key" doc:"Key of agent_cert, PEM"`
-	AdminCert     string        `yaml:"admin_cert" doc:"Certificate chain for people, PEM; switches TLS on"`
-	AdminKey      string        `yaml:"admin_key" doc:"Key of admin_cert, PEM"`
-	Retention     time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
-	FlushEvents   int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
-	StreamMax     int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
-	DrainTimeout  time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
-	LogLevel      string        `yaml:"log_level" doc:"debug, info, warn or error"`
-	LogFormat     string        `yaml:"log_format" doc:"text or json"`
+	DataDir       string   `yaml:"data_dir" doc:"Directory of everything that the server keeps; made with mode 0700"`
+	AgentListen   string   `yaml:"agent_listen" doc:"Address for agents, host:port; TLS always"`
+	AdminListen   string   `yaml:"admin_listen" doc:"Address for people, host:port; plain HTTP on loopback only, elsewhere TLS is needed"`
+	AgentHostname []string `yaml:"agent_hostname" doc:"Names or addresses under which agents reach the server, for its own certificate"`
+	AgentCert     string   `yaml:"agent_cert" doc:"Certificate chain for agents, PEM; made by the server's own CA if empty"`
+	AgentKey      string   `yaml:"agent_key" doc:"Key of agent_cert, PEM"`
+	AdminCert     string   `yaml:"admin_cert" doc:"Certificate chain for people, PEM; switches TLS on"`
+	AdminKey      string   `yaml:"admin_key" doc:"Key of admin_cert, PEM"`
+
+	AgentAliases     []string      `yaml:"agent_aliases" doc:"Paths besides /api/osquery/… under which agents find the server: presets, or PATH=ENDPOINT; see muster config show aliases"`
+	EnrollSecretName string        `yaml:"enroll_secret_name" doc:"How agents call their enroll secret in their request; osquery's --tls_enroll_override"`
+	TrustedProxies   []string      `yaml:"trusted_proxies" doc:"Networks of proxies whose X-Forwarded-For and client_cert_header are believed, as 10.0.0.0/8"`
+	ClientAuth       string        `yaml:"client_auth" doc:"Client certificates of agents: off, optional or required"`
+	ClientCA         string        `yaml:"client_ca" doc:"CAs that agents' certificates are checked against, PEM; reloaded when it changes; the server's own CA if empty"`
+	ClientBinding    string        `yaml:"client_binding" doc:"How a node is bound to its certificate: off, fingerprint (the one it enrolled with), or san (made for its host identifier)"`
+	ClientCertHeader string        `yaml:"client_cert_header" doc:"Header in which trusted proxies put the agent's certificate; none if empty"`
+	OnIdentityClash  string        `yaml:"on_identity_clash" doc:"When two live machines claim one host identifier: allow (count it), quarantine (keep the newcomer apart), or refuse"`
+	NodeTTL          time.Duration `yaml:"node_ttl" doc:"How long a node may be silent before it is removed; 0 is for ever"`
+	NodeTTLTags      []string      `yaml:"node_ttl_tags" doc:"The same for nodes with a tag, as autoscaled=15m; it goes before node_ttl, and the shortest counts"`
+
+	LimitConnections           int64 `yaml:"limit_connections" doc:"Connections of agents at a time; 0 is what the system allows"`
+	LimitConnectionsPerAddress int64 `yaml:"limit_connections_per_address" doc:"Connections of one address at a time; this machine and trusted proxies are not counted; 0 is no limit"`
+	LimitSmallBytes            int64 `yaml:"limit_small_bytes" doc:"Body of an enroll, config or distributed/read request, inflated"`
+	LimitLogBytes              int64 `yaml:"limit_log_bytes" doc:"Body of a log request, inflated; osquery repeats a refused one for ever"`
+	LimitWriteBytes            int64 `yaml:"limit_write_bytes" doc:"Body of a distributed/write request, inflated"`
+	LimitBodyMemory            int64 `yaml:"limit_body_memory" doc:"Bytes of all bodies together that are in memory at a time, but for the first 64 KiB of each"`
+	LimitBodyRate              int64 `yaml:"limit_body_rate" doc:"Bytes a second that a body must come with, after five seconds; 0 is any"`
+	LimitEnrolling             int64 `yaml:"limit_enrolling" doc:"Enrolments at work at a time"`
+	LimitLogging               int64 `yaml:"limit_logging" doc:"Log requests at work at a time"`
+	LimitWriting               int64 `yaml:"limit_writing" doc:"Answers to live queries at work at a time"`
+	LimitQueue                 int64 `yaml:"limit_queue" doc:"How many times as many requests of each kind may wait"`
+
+	Retention    time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
+	FlushEvents  int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
+	StreamMax    int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
+	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
+	LogLevel     string        `yaml:"log_level" doc:"debug, info, warn or error"`
+	LogFormat    string        `yaml:"log_format" doc:"text or json"`
 }
 
 // Default returns the defaults.
 func Default() Server {
 	return Server{
-		DataDir:      "data",
-		AgentListen:  ":8443",
-		AdminListen:  "127.0.0.1:8080",
-		Retention:    90 * 24 * time.Hour,
+		DataDir:     "data",
+		AgentListen: ":8443",
+		AdminListen: "127.0.0.1:8080",
+		Retention:   90 * 24 * time.Hour,
+
+		AgentAliases:     []string{"carve-server", "doorman", "fleet", "kolide", "osctrl", "osquery", "sgt", "zentral"},
+		EnrollSecretName: "enroll_secret",
+		ClientAuth:       "off",
+		ClientBinding:    "off",
+		OnIdentityClash:  "quarantine",
+
+		LimitConnectionsPerAddress: 4096,
+		LimitSmallBytes:            256 << 10,
+		LimitLogBytes:              64 << 20,
+		LimitWriteBytes:            64 << 20,
+		LimitBodyMemory:            64 << 20,
+		LimitBodyRate:              4 << 10,
+		LimitEnrolling:             64,
+		LimitLogging:               1024,
+		LimitWriting:               256,
+		LimitQueue:                 64,
+
 		FlushEvents:  100_000,
 		StreamMax:    8 << 30,
 		DrainTimeout: 20 * time.Second,
@@ -176,6 +219,16 @@ func scalar(n ast.Node) (string, error) {
 	return "", errors.New("must be a plain value")
 }
 
+// Text returns the value of a key as it can be written in the file; "" for one
+// that is not known.
+func (s *Server) Text(name string) string {
+	v, err := s.field(name)
+	if err != nil {
+		return ""
+	}
+	return format(v)
+}
+
 // field returns the field of a key.
 func (s *Server) field(name string) (reflect.Value, error) {
 	v := reflect.ValueOf(s).Elem()
@@ -274,6 +327,8 @@ func (s *Server) Validate() error {
 	if s.AdminCert == "" && !loopback(s.AdminListen) {
 		bad("admin_listen", "%q is not loopback; set admin_cert and admin_key, or put a proxy with TLS in front of 127.0.0.1", s.AdminListen)
 	}
+	s.validateAgents(bad)
+	s.validateLimits(bad)
 	if s.Retention < 0 {
 		bad("retention", "must not be negative")
 	}
@@ -293,6 +348,105 @@ func (s *Server) Validate() error {
 		bad("log_format", "%q is none of text, json", s.LogFormat)
 	}
 	return errors.Join(problems...)
+}
+
+// validateAgents checks how agents are known.
+func (s *Server) validateAgents(bad func(key, format string, args ...any)) {
+	for _, c := range []struct {
+		key, value string
+		words      []string
+	}{
+		{"client_auth", s.ClientAuth, []string{"off", "optional", "required"}},
+		{"client_binding", s.ClientBinding, []string{"off", "fingerprint", "san"}},
+		{"on_identity_clash", s.OnIdentityClash, []string{"allow", "quarantine", "refuse"}},
+	} {
+		if !slices.Contains(c.words, c.value) {
+			bad(c.key, "%q is none of %s", c.value, strings.Join(c.words, ", "))
+		}
+	}
+	if s.ClientAuth == "off" && s.ClientBinding != "off" {
+		bad("client_binding", "needs client_auth: optional or required")
+	}
+	if s.ClientCertHeader != "" && len(s.TrustedProxies) == 0 {
+		bad("client_cert_header", "needs trusted_proxies: anybody else could send it, too")
+	}
+	if s.EnrollSecretName == "" {
+		bad("enroll_secret_name", "must not be empty; osquery's own is enroll_secret")
+	}
+	if _, err := s.Proxies(); err != nil {
+		bad("trusted_proxies", "%v", err)
+	}
+	if s.NodeTTL < 0 || s.NodeTTL > 0 && s.NodeTTL < minTTL {
+		bad("node_ttl", "must be 0, or at least %s", minTTL)
+	}
+	if _, err := s.TagTTLs(); err != nil {
+		bad("node_ttl_tags", "%v", err)
+	}
+}
+
+// minTTL is several polls of an agent with the usual intervals: a shorter
+// silence says nothing.
+const minTTL = 5 * time.Minute
+
+// Proxies returns TrustedProxies; an address is a network of one.
+func (s *Server) Proxies() ([]netip.Prefix, error) {
+	networks := make([]netip.Prefix, 0, len(s.TrustedProxies))
+	for _, text := range s.TrustedProxies {
+		if a, err := netip.ParseAddr(text); err == nil {
+			networks = append(networks, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no network; write 10.0.0.0/8 or 10.1.2.3", text)
+		}
+		networks = append(networks, p.Masked())
+	}
+	return networks, nil
+}
+
+// TagTTLs returns NodeTTLTags by tag.
+func (s *Server) TagTTLs() (map[string]time.Duration, error) {
+	ttls := map[string]time.Duration{}
+	for _, text := range s.NodeTTLTags {
+		tag, value, ok := strings.Cut(text, "=")
+		if !ok || tag == "" {
+			return nil, fmt.Errorf("%q is no TAG=DURATION, as autoscaled=15m", text)
+		}
+		d, err := ParseDuration(value)
+		if err != nil {
+			return nil, err
+		}
+		if d < minTTL {
+			return nil, fmt.Errorf("%s must be at least %s", tag, minTTL)
+		}
+		ttls[tag] = d
+	}
+	return ttls, nil
+}
+
+func (s *Server) validateLimits(bad func(key, format string, args ...any)) {
+	const kib, mib = 1 << 10, 1 << 20
+	for _, l := range []struct {
+		key                string
+		value, least, most int64
+	}{
+		{"limit_connections", s.LimitConnections, 0, mib},
+		{"limit_connections_per_address", s.LimitConnectionsPerAddress, 0, mib},
+		{"limit_small_bytes", s.LimitSmallBytes, 16 * kib, mib},
+		{"limit_log_bytes", s.LimitLogBytes, mib, 1024 * mib},
+		{"limit_write_bytes", s.LimitWriteBytes, mib, 1024 * mib},
+		{"limit_body_memory", s.LimitBodyMemory, max(s.LimitLogBytes, s.LimitWriteBytes), 64 * 1024 * mib},
+		{"limit_body_rate", s.LimitBodyRate, 0, mib},
+		{"limit_enrolling", s.LimitEnrolling, 1, mib},
+		{"limit_logging", s.LimitLogging, 1, mib},
+		{"limit_writing", s.LimitWriting, 1, mib},
+		{"limit_queue", s.LimitQueue, 0, mib},
+	} {
+		if l.value < l.least || l.value > l.most {
+			bad(l.key, "must be between %d and %d", l.least, l.most)
+		}
+	}
 }
 
 // Path returns the path of a file in the data directory.

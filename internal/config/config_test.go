@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -43,22 +44,43 @@ func TestLoad_precedence(t *testing.T) {
 	t.Parallel()
 	// Three valid values of each key, as written and as shown.
 	values := map[string][3][2]string{
-		"data_dir":         {{"a", "a"}, {"b", "b"}, {"c", "c"}},
-		"agent_listen":     {{":1", ":1"}, {":2", ":2"}, {":3", ":3"}},
-		"admin_listen":     {{"localhost:1", "localhost:1"}, {"127.0.0.1:2", "127.0.0.1:2"}, {"'[::1]:3'", "[::1]:3"}},
-		"agent_hostname":   {{"a", "a"}, {"b, c", "b,c"}, {"[d, e]", "d,e"}},
-		"agent_cert":       {{"1.pem", "1.pem"}, {"2.pem", "2.pem"}, {"3.pem", "3.pem"}},
-		"agent_key":        {{"1.key", "1.key"}, {"2.key", "2.key"}, {"3.key", "3.key"}},
-		"admin_cert":       {{"1.pem", "1.pem"}, {"2.pem", "2.pem"}, {"3.pem", "3.pem"}},
-		"admin_key":        {{"1.key", "1.key"}, {"2.key", "2.key"}, {"3.key", "3.key"}},
-		"retention":        {{"1d", "24h0m0s"}, {"2h", "2h0m0s"}, {"0", "0s"}},
-		"flush_events":     {{"200", "200"}, {"300", "300"}, {"400", "400"}},
-		"stream_max_bytes": {{"100000000", "100000000"}, {"200000000", "200000000"}, {"300000000", "300000000"}},
-		"drain_timeout":    {{"1s", "1s"}, {"2s", "2s"}, {"3m", "3m0s"}},
-		"log_level":        {{"debug", "debug"}, {"warn", "warn"}, {"error", "error"}},
-		"log_format":       {{"json", "json"}, {"text", "text"}, {"json", "json"}},
+		"data_dir":           {{"a", "a"}, {"b", "b"}, {"c", "c"}},
+		"agent_listen":       {{":1", ":1"}, {":2", ":2"}, {":3", ":3"}},
+		"admin_listen":       {{"localhost:1", "localhost:1"}, {"127.0.0.1:2", "127.0.0.1:2"}, {"'[::1]:3'", "[::1]:3"}},
+		"agent_hostname":     {{"a", "a"}, {"b, c", "b,c"}, {"[d, e]", "d,e"}},
+		"agent_cert":         {{"1.pem", "1.pem"}, {"2.pem", "2.pem"}, {"3.pem", "3.pem"}},
+		"agent_key":          {{"1.key", "1.key"}, {"2.key", "2.key"}, {"3.key", "3.key"}},
+		"admin_cert":         {{"1.pem", "1.pem"}, {"2.pem", "2.pem"}, {"3.pem", "3.pem"}},
+		"admin_key":          {{"1.key", "1.key"}, {"2.key", "2.key"}, {"3.key", "3.key"}},
+		"agent_aliases":      {{"doorman", "doorman"}, {"sgt, /x=log", "sgt,/x=log"}, {"[a, b]", "a,b"}},
+		"enroll_secret_name": {{"a", "a"}, {"b", "b"}, {"c", "c"}},
+		"trusted_proxies":    {{"10.0.0.0/8", "10.0.0.0/8"}, {"10.1.2.3, ::1", "10.1.2.3,::1"}, {"[192.0.2.0/24, 10.0.0.1]", "192.0.2.0/24,10.0.0.1"}},
+		"client_auth":        {{"off", "off"}, {"optional", "optional"}, {"required", "required"}},
+		"client_ca":          {{"1.pem", "1.pem"}, {"2.pem", "2.pem"}, {"3.pem", "3.pem"}},
+		"client_binding":     {{"off", "off"}, {"fingerprint", "fingerprint"}, {"san", "san"}},
+		"client_cert_header": {{"A", "A"}, {"B", "B"}, {"C", "C"}},
+		"on_identity_clash":  {{"allow", "allow"}, {"quarantine", "quarantine"}, {"refuse", "refuse"}},
+		"node_ttl":           {{"1h", "1h0m0s"}, {"30d", "720h0m0s"}, {"0", "0s"}},
+		"node_ttl_tags":      {{"a=15m", "a=15m"}, {"a=1h,b=2h", "a=1h,b=2h"}, {"[a=1h, b=30d]", "a=1h,b=30d"}},
+		"retention":          {{"1d", "24h0m0s"}, {"2h", "2h0m0s"}, {"0", "0s"}},
+		"flush_events":       {{"200", "200"}, {"300", "300"}, {"400", "400"}},
+		"stream_max_bytes":   {{"100000000", "100000000"}, {"200000000", "200000000"}, {"300000000", "300000000"}},
+		"drain_timeout":      {{"1s", "1s"}, {"2s", "2s"}, {"3m", "3m0s"}},
+		"log_level":          {{"debug", "debug"}, {"warn", "warn"}, {"error", "error"}},
+		"log_format":         {{"json", "json"}, {"text", "text"}, {"json", "json"}},
 	}
+	for _, name := range []string{
+		"limit_connections", "limit_connections_per_address", "limit_body_rate", "limit_enrolling", "limit_logging", "limit_writing", "limit_queue",
+	} {
+		values[name] = [3][2]string{{"11", "11"}, {"12", "12"}, {"13", "13"}}
+	}
+	for _, name := range []string{"limit_log_bytes", "limit_write_bytes"} {
+		values[name] = [3][2]string{{"2000000", "2000000"}, {"3000000", "3000000"}, {"4000000", "4000000"}}
+	}
+	values["limit_small_bytes"] = [3][2]string{{"20000", "20000"}, {"30000", "30000"}, {"40000", "40000"}}
+	values["limit_body_memory"] = [3][2]string{{"100000000", "100000000"}, {"200000000", "200000000"}, {"300000000", "300000000"}}
 	together := map[string]string{"agent_cert": "agent_key", "agent_key": "agent_cert", "admin_cert": "admin_key", "admin_key": "admin_cert"}
+	also := map[string]string{"client_binding": "client_auth: required\n", "client_cert_header": "trusted_proxies: 10.0.0.1\n"}
 	for _, k := range Keys() {
 		v, ok := values[k.Name]
 		if !ok {
@@ -72,6 +94,7 @@ func TestLoad_precedence(t *testing.T) {
 		if other := together[k.Name]; other != "" {
 			file += other + ": x\n"
 		}
+		file += also[k.Name]
 		path := write(t, file)
 		environment, flags := map[string]string{k.Env: v[1][0]}, map[string]string{k.Flag: v[0][0]}
 		for _, tt := range []struct {
@@ -184,6 +207,20 @@ func TestLoad_errors(t *testing.T) {
 		{"plain HTTP for all", "admin_listen: 0.0.0.0:80", nil, nil, []string{"admin_listen", "not loopback"}},
 		{"plain HTTP by default", "admin_listen: :80", nil, nil, []string{"admin_listen", "not loopback"}},
 		{"plain HTTP by name", "admin_listen: example.com:80", nil, nil, []string{"not loopback"}},
+		{"client auth", "client_auth: maybe", nil, nil, []string{"client_auth", "off, optional, required"}},
+		{"binding without certificates", "client_binding: san", nil, nil, []string{"client_binding", "client_auth"}},
+		{"unknown binding", "client_binding: x\nclient_auth: required", nil, nil, []string{"client_binding"}},
+		{"clash", "on_identity_clash: x", nil, nil, []string{"on_identity_clash", "quarantine"}},
+		{"header from anybody", "client_cert_header: Client-Cert", nil, nil, []string{"client_cert_header", "trusted_proxies"}},
+		{"proxy", "trusted_proxies: proxy.example.com", nil, nil, []string{"trusted_proxies", "10.0.0.0/8"}},
+		{"no secret's name", "enroll_secret_name: ''", nil, nil, []string{"enroll_secret_name"}},
+		{"short ttl", "node_ttl: 10s", nil, nil, []string{"node_ttl", "5m0s"}},
+		{"ttl of no tag", "node_ttl_tags: 15m", nil, nil, []string{"node_ttl_tags", "TAG=DURATION"}},
+		{"short ttl of a tag", "node_ttl_tags: a=1s", nil, nil, []string{"node_ttl_tags", "5m0s"}},
+		{"ttl of a tag", "node_ttl_tags: a=x", nil, nil, []string{"node_ttl_tags", "no duration"}},
+		{"small log bodies", "limit_log_bytes: 1000", nil, nil, []string{"limit_log_bytes"}},
+		{"less memory than one body", "limit_body_memory: 2000000", nil, nil, []string{"limit_body_memory"}},
+		{"nobody may enrol", "limit_enrolling: 0", nil, nil, []string{"limit_enrolling"}},
 		{"all at once", "log_level: x\nretention: -1d", nil, nil, []string{"log_level", "retention"}},
 	}
 	for _, tt := range tests {
@@ -241,4 +278,31 @@ func FuzzFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestDocs: the documentation shows every key as it is.
+func TestDocs(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range Keys() {
+		row := "| `" + k.Name + "` | `--" + k.Flag + "` | `" + k.Env + "` | "
+		if k.Default != "" {
+			row += "`" + k.Default + "`"
+		}
+		if row += " | " + k.Doc + " |\n"; !strings.Contains(string(b), row) {
+			t.Errorf("docs/configuration.md lacks the line\n%s", row)
+		}
+	}
+}
+
+func TestServer_Proxies(t *testing.T) {
+	t.Parallel()
+	s := Server{TrustedProxies: []string{"10.1.2.3/8", "192.0.2.1", "::1", "2001:db8::/32"}}
+	got, err := s.Proxies()
+	if want := "[10.0.0.0/8 192.0.2.1/32 ::1/128 2001:db8::/32]"; err != nil || fmt.Sprint(got) != want {
+		t.Errorf("%v, %v", got, err)
+	}
 }

@@ -34,7 +34,12 @@ type Decoder struct {
 	hash   xxhash.Digest
 	names  map[string]string
 	large  bool // holds the memory of a large body
+	wide   bool // a row of this body has too many columns
 }
+
+// maxColumns is how many columns a row may have: SQLite makes no more
+// (SQLITE_MAX_COLUMN), so no osquery does, and each new name is work later.
+const maxColumns = 2000
 
 // Decoders hands out Decoders that are warm. Safe for concurrent use.
 type Decoders struct{ pool sync.Pool }
@@ -69,14 +74,15 @@ const (
 // Decode reads the body of a log request of any osquery version: event,
 // batch and snapshot format, numbers as strings, rows as "", decorations
 // nested or at the top level. Only a body that is no JSON object, or has data
-// that is no array, is an error; an odd line gives what can be read of it.
+// that is no array, or a row that no osquery can make, is an error; an odd line
+// gives what can be read of it.
 func (d *Decoder) Decode(body []byte, received time.Time) (*Log, error) {
 	d.large = d.large || len(body) > maxKept
 	v, err := osquery.ParseObject(&d.parser, body)
 	if err != nil {
 		return nil, err
 	}
-	d.buf = d.buf[:0]
+	d.buf, d.wide = d.buf[:0], false
 	d.log = Log{
 		NodeKey: osquery.Clean(v.GetStringBytes("node_key")),
 		LogType: string(v.GetStringBytes("log_type")),
@@ -106,6 +112,9 @@ func (d *Decoder) Decode(body []byte, received time.Time) (*Log, error) {
 		} else {
 			d.result(line, received)
 		}
+	}
+	if d.wide {
+		return nil, errs.Field("data", "has a row of more than %d columns", maxColumns)
 	}
 	return &d.log, nil
 }
@@ -155,6 +164,10 @@ func (d *Decoder) rows(e Event, rows *fastjson.Value) {
 }
 
 func (d *Decoder) add(e Event, row *fastjson.Value) {
+	if columns := row.GetObject(); columns != nil && columns.Len() > maxColumns {
+		d.wide = true
+		return
+	}
 	e.Columns = d.object(row, nil)
 	d.log.Events = append(d.log.Events, e)
 }

@@ -4,6 +4,7 @@
 package event
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -43,6 +44,20 @@ type Event struct {
 	// Continues says that this is a further row of the line of the event
 	// before. Two equal lines are two lines.
 	Continues bool
+}
+
+// Quarantined is the mark of events that a node under quarantine logged.
+const Quarantined = "muster_quarantined"
+
+// Mark returns decorations, a JSON object of strings or nil, with a mark that
+// only the server sets: what the agent said under that name is behind it, and
+// of two members of one name the first counts.
+func Mark(decorations json.RawMessage, mark string) json.RawMessage {
+	marked := append([]byte(`{"`+mark+`":"true"`), '}')
+	if rest := bytes.TrimSpace(bytes.TrimPrefix(decorations, []byte("{"))); len(rest) > 1 {
+		marked = append(append(marked[:len(marked)-1], ','), rest...)
+	}
+	return marked
 }
 
 // Batch is what one log request held, stamped. It is the unit in the stream.

@@ -562,3 +562,36 @@ func BenchmarkBatch(b *testing.B) {
 		})
 	}
 }
+
+// TestDecode_wide: a row with more columns than SQLite can make is refused, and
+// the decoder is as good as before.
+func TestDecode_wide(t *testing.T) {
+	t.Parallel()
+	row := func(n int) []byte {
+		b := []byte(`{"log_type":"result","data":[{"name":"q","action":"added","columns":{"c0":"x"`)
+		for i := 1; i < n; i++ {
+			b = fmt.Appendf(b, `,"c%d":"x"`, i)
+		}
+		return append(b, "}}]}"...)
+	}
+	var all event.Decoders
+	d := all.Get()
+	for n, ok := range map[int]bool{2000: true, 2001: false, 100_000: false, 1: true} {
+		log, err := d.Decode(row(n), time.Now())
+		if (err == nil) != ok || ok && len(log.Events) != 1 || !ok && !errs.Is(err, errs.Invalid) {
+			t.Errorf("%d columns: %v", n, err)
+		}
+	}
+}
+
+func TestMark(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"": `{"m":"true"}`, "{}": `{"m":"true"}`, `{ }`: `{"m":"true"}`, `{"a":"b"}`: `{"m":"true","a":"b"}`,
+		`{"m":"false"}`: `{"m":"true","m":"false"}`,
+	} {
+		if got := event.Mark(json.RawMessage(in), "m"); string(got) != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}

@@ -6,14 +6,17 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/musterhq/muster/internal/errs"
 )
@@ -53,6 +56,20 @@ func Message(err error) string {
 	return e.Message
 }
 
+// Recover is deferred by a handler: a panic becomes an error that holds where it
+// was, so that it is logged and answered like any other. It lets
+// http.ErrAbortHandler pass.
+func Recover(err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares so, too
+		panic(p) //nolint:forbidigo // it is not ours
+	}
+	*err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+}
+
 // Remote returns the address of the connection's other end.
 func Remote(r *http.Request) netip.Addr {
 	ap, err := netip.ParseAddrPort(r.RemoteAddr)
@@ -71,24 +88,35 @@ type Limits struct {
 // Bodies reads request bodies into buffers that are used again. Safe for
 // concurrent use.
 type Bodies struct {
-	// Large is for bodies over LargeBody: each takes a place in it while it is
-	// read and used, and waits when there is none, so that few of them bound the
-	// memory that all can take. Without it there is no such bound.
-	Large chan struct{}
+	// Memory bounds the bytes that all bodies take together while they are read
+	// and used, but for the first FreeBody of each. A body that finds no room
+	// waits, then is refused. Without it there is no such bound.
+	Memory *semaphore.Weighted
+	// Rate is how many bytes a second a body must come with, after a grace of
+	// five seconds; 0 is any.
+	Rate int64
 
 	buffers sync.Pool
 	zips    sync.Pool
 }
 
-// LargeBody is the size from which a body takes a place in Bodies.Large.
-const LargeBody = 1 << 20
+// FreeBody is the size up to which a body is not counted in Bodies.Memory:
+// nearly all are smaller, and their number is bounded by that of connections.
+const FreeBody = 64 << 10
 
-// placeWait bounds the wait for such a place. While a body is unread, nobody
-// notices that its sender went away; an agent gives up after 16 s.
-const placeWait = 10 * time.Second
-
-// maxKept bounds a buffer that waits for its next use.
-const maxKept = 1 << 20
+const (
+	// memoryWait bounds the wait for room in memory. While a body is unread,
+	// nobody notices that its sender went away; an agent gives up after 16 s.
+	memoryWait = 10 * time.Second
+	// rateGrace passes before Rate is looked at.
+	rateGrace = 5 * time.Second
+	// maxKept bounds a buffer that waits for its next use.
+	maxKept = 1 << 20
+	// inflation is how much gzip makes of log lines, about; the room for a body
+	// is taken at once if possible, because bodies that grow step by step may
+	// wait for one another.
+	inflation = 10
+)
 
 // Read reads the whole body, inflating gzip, and hands it to use. The body is
 // valid only during the call. Memory grows with what arrives, not with what
@@ -108,6 +136,10 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 		}
 	}()
 	src := io.Reader(&limited{r.Body, l.Wire, l.Wire})
+	if b.Rate > 0 {
+		src = &paced{r: src, rate: b.Rate, started: time.Now()}
+	}
+	expected := r.ContentLength
 	switch encoding := r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
 	case "", "identity":
 	case "gzip":
@@ -117,13 +149,14 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 		}
 		defer b.zips.Put(z)
 		src = &limited{z, l.Inflated, l.Inflated}
+		expected *= inflation
 	default:
 		return errs.New(errs.Invalid, "Content-Encoding %q is not understood; use gzip or none", encoding)
 	}
-	if b.Large != nil {
-		large := &gate{r: src, left: LargeBody, places: b.Large, done: r.Context().Done()}
-		defer large.leave()
-		src = large
+	if b.Memory != nil {
+		counted := &counted{r: src, memory: b.Memory, ctx: r.Context(), expected: min(expected, l.Inflated), limit: l.Inflated}
+		defer counted.leave()
+		src = counted
 	}
 	if _, err := buf.ReadFrom(src); err != nil {
 		return broken(err, "the body could not be read to its end")
@@ -166,37 +199,67 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// gate takes a place before it reads on beyond left.
-type gate struct {
-	r      io.Reader
-	left   int64
-	places chan struct{}
-	done   <-chan struct{} // of the request
-	inside bool
+// paced fails when bytes come too slowly.
+type paced struct {
+	r       io.Reader
+	rate    int64
+	started time.Time
+	got     int64
 }
 
-func (g *gate) Read(p []byte) (int, error) {
-	if g.left <= 0 && !g.inside {
-		late := time.NewTimer(placeWait)
-		defer late.Stop()
-		refused := errs.New(errs.Busy, "too many large requests at once; try again later")
-		select {
-		case g.places <- struct{}{}:
-			g.inside = true
-		case <-g.done:
-			return 0, refused
-		case <-late.C:
-			return 0, refused
-		}
+func (p *paced) Read(b []byte) (int, error) {
+	n, err := p.r.Read(b)
+	p.got += int64(n)
+	if passed := time.Since(p.started); err == nil && passed > rateGrace && p.got < p.rate*int64(passed/time.Second) {
+		return n, errs.New(errs.Invalid, "the body came slower than %d bytes a second", p.rate)
 	}
-	n, err := g.r.Read(p)
-	g.left -= int64(n)
 	return n, err
 }
 
-func (g *gate) leave() {
-	if g.inside {
-		<-g.places
+// counted takes room in memory before it reads on.
+type counted struct {
+	r        io.Reader
+	memory   *semaphore.Weighted
+	ctx      context.Context //nolint:containedctx // of the request, whose body this is
+	expected int64
+	limit    int64
+	got      int64
+	held     int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	const end = bytes.MinRead // to see that nothing comes behind what was expected
+	room := FreeBody + c.held + end - c.got
+	if room <= 0 {
+		if err := c.grow(); err != nil {
+			return 0, err
+		}
+		room = FreeBody + c.held + end - c.got
+	}
+	if int64(len(p)) > room {
+		p = p[:room]
+	}
+	n, err := c.r.Read(p)
+	c.got += int64(n)
+	return n, err
+}
+
+// grow takes what is expected still, or as much again as there is, but no more
+// than the body may have.
+func (c *counted) grow() error {
+	more := min(max(c.expected, 2*c.got), c.limit) - FreeBody - c.held
+	ctx, cancel := context.WithTimeout(c.ctx, memoryWait)
+	defer cancel()
+	if err := c.memory.Acquire(ctx, more); err != nil {
+		return errs.Wrap(errs.Busy, err, "too many large requests at once; try again later")
+	}
+	c.held += more
+	return nil
+}
+
+func (c *counted) leave() {
+	if c.held > 0 {
+		c.memory.Release(c.held)
 	}
 }
 

@@ -15,6 +15,9 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/httpx"
@@ -227,59 +230,113 @@ func TestRemote(t *testing.T) {
 	}
 }
 
-// TestLarge reads large bodies with one place: the second waits for the first,
-// one whose request ends meanwhile is refused, and small ones never wait.
-func TestLarge(t *testing.T) {
+// TestMemory reads bodies with room for one: the second waits for the first,
+// one whose request ends meanwhile is refused, and small ones never wait. What
+// was taken is given back.
+func TestMemory(t *testing.T) {
 	t.Parallel()
-	b := &httpx.Bodies{Large: make(chan struct{}, 1)}
-	limits := httpx.Limits{Wire: 4 * httpx.LargeBody, Inflated: 4 * httpx.LargeBody}
-	read := func(ctx context.Context, size int, use func([]byte) error) error {
-		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", bytes.NewReader(make([]byte, size)))
+	const large = 1 << 20
+	b := &httpx.Bodies{Memory: semaphore.NewWeighted(large)}
+	limits := httpx.Limits{Wire: large, Inflated: large}
+	read := func(ctx context.Context, body []byte, encoding string, use func([]byte) error) error {
+		r := request(bytes.NewReader(body), int64(len(body)), encoding).WithContext(ctx)
 		return b.Read(r, limits, use)
 	}
+	nothing := func([]byte) error { return nil }
 	inside, leave, first := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
-		first <- read(t.Context(), 2*httpx.LargeBody, func([]byte) error {
+		first <- read(t.Context(), make([]byte, large), "", func([]byte) error {
 			close(inside)
 			<-leave
 			return nil
 		})
 	}()
-	<-inside
-	if err := read(t.Context(), httpx.LargeBody/2, func([]byte) error { return nil }); err != nil {
+	select {
+	case <-inside:
+	case err := <-first:
+		t.Fatal(err)
+	}
+	if err := read(t.Context(), make([]byte, httpx.FreeBody), "", nothing); err != nil {
 		t.Errorf("a small body: %v", err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := read(ended, 2*httpx.LargeBody, func([]byte) error { return nil })
-	if !errs.Is(err, errs.Busy) {
-		t.Errorf("a large body without a place: %v", err)
+	if err := read(ended, make([]byte, large/2), "", nothing); !errs.Is(err, errs.Busy) {
+		t.Errorf("a large body without room: %v", err)
 	}
 	close(leave)
 	if err := <-first; err != nil {
 		t.Errorf("the first large body: %v", err)
 	}
-	if err := read(t.Context(), 2*httpx.LargeBody, func(body []byte) error {
-		if len(body) != 2*httpx.LargeBody {
-			t.Errorf("%d bytes", len(body))
+	for name, body := range map[string][]byte{
+		"whole": zip(t, make([]byte, large)), "half": zip(t, make([]byte, large))[:500], "over the limit": zip(t, make([]byte, large+1)),
+	} {
+		if err := read(t.Context(), body, "gzip", func(got []byte) error {
+			if len(got) != large {
+				t.Errorf("%s: %d bytes", name, len(got))
+			}
+			return nil
+		}); (err == nil) != (name == "whole") {
+			t.Errorf("%s: %v", name, err)
 		}
-		return nil
-	}); err != nil {
-		t.Errorf("a large body when the place is free again: %v", err)
+	}
+	if !b.Memory.TryAcquire(large) {
+		t.Error("not all room was given back")
 	}
 }
 
-// TestLarge_wait checks that a large body does not wait for ever for a place
-// whose holder never leaves.
-func TestLarge_wait(t *testing.T) {
+// TestMemory_wait checks that a large body does not wait for ever for room that
+// nobody gives back.
+func TestMemory_wait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := &httpx.Bodies{Large: make(chan struct{}, 1)}
-		b.Large <- struct{}{}
-		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(make([]byte, 2*httpx.LargeBody)))
-		err := b.Read(r, httpx.Limits{Wire: 4 * httpx.LargeBody, Inflated: 4 * httpx.LargeBody}, func([]byte) error { return nil })
+		b := &httpx.Bodies{Memory: semaphore.NewWeighted(1 << 20)}
+		if !b.Memory.TryAcquire(1 << 20) {
+			t.Fatal("there is no room")
+		}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", bytes.NewReader(make([]byte, 1<<20)))
+		err := b.Read(r, httpx.Limits{Wire: 1 << 20, Inflated: 1 << 20}, func([]byte) error { return nil })
 		if !errs.Is(err, errs.Busy) {
 			t.Errorf("a large body that waited: %v", err)
 		}
 	})
+}
+
+// dripping sends a byte each so often.
+type dripping struct {
+	every time.Duration
+	left  int
+}
+
+func (d *dripping) Read(p []byte) (int, error) {
+	if d.left == 0 {
+		return 0, io.EOF
+	}
+	time.Sleep(d.every) //nolint:forbidigo // synctest's clock
+	d.left--
+	return copy(p, "x"), nil
+}
+
+// TestRate: a body that comes too slowly is refused soon, a slow one that is
+// fast enough is not, nor is one that is slow for a moment.
+func TestRate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		every time.Duration
+		bytes int
+		ok    bool
+	}{
+		{"slowloris", time.Second, 60, false},
+		{"slow, but not too slow", time.Second / 11, 600, true},
+		{"a moment", time.Second, 4, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b, started := &httpx.Bodies{Rate: 10}, time.Now()
+			err := b.Read(request(&dripping{tt.every, tt.bytes}, -1, ""), httpx.Limits{Wire: 1000, Inflated: 1000}, func([]byte) error { return nil })
+			if tt.ok && err != nil || !tt.ok && (!errs.Is(err, errs.Invalid) || time.Since(started) > 7*time.Second) {
+				t.Errorf("%s: %v after %s", tt.name, err, time.Since(started))
+			}
+		})
+	}
 }

@@ -9,13 +9,21 @@ type Filter struct {
 	Tag      string
 	Platform string
 	Version  string // of osquery
-	Status   string // online or offline
+	Status   string // one of the statuses; nodes that are gone are shown with StatusGone alone
 	Sort     string // hostname if empty; see the store for the others
 	Desc     bool
 	Limit    int
 	Cursor   string // Page.Next of the page before
 	Now      time.Time
 }
+
+// What a filter's Status may be.
+const (
+	StatusOnline      = "online"
+	StatusOffline     = "offline"
+	StatusQuarantined = "quarantined" // whether online or not
+	StatusGone        = "gone"
+)
 
 // Page is one page of a list.
 type Page struct {
@@ -28,6 +36,8 @@ type Page struct {
 type Facets struct {
 	Total, Online             int
 	New24h                    int // enrolled for the first time within a day
+	Quarantined               int
+	Clashes24h                int // nodes whose last clash was within a day
 	Platforms, Tags, Versions []Count
 }
 

@@ -13,9 +13,10 @@ import (
 	"github.com/musterhq/muster/internal/errs"
 )
 
-// OfflineAfter is how long a node may be silent and still count as online:
-// several of the default config's polls, and as long as an agent's longest
-// retry of a failed poll.
+// OfflineAfter is how long a node that polls often may be silent and still
+// count as online: several of the default config's polls, and as long as an
+// agent's longest retry of a failed poll. One that polls seldom may be silent
+// longer; see Node.Patience.
 const OfflineAfter = 90 * time.Second
 
 // Node is one enrolled agent.
@@ -28,10 +29,40 @@ type Node struct {
 	OsqueryVersion string
 	Address        string   // of its last request
 	Tags           []string // sorted
-	Secret         string   // name of the enroll secret that it used last
-	Enrolments     int      // how often it enrolled
+	Secret         string   // name of the enroll secret that it used last; "" for an imported node
+	Enrolments     int      // how often it enrolled; 0 for an imported node that never did
 	EnrolledAt     time.Time
-	LastSeen       time.Time
+	LastSeen       time.Time // zero if it never was
+	Seen           Seen
+	// Patience is how long it may be silent and still count as online: a
+	// multiple of its own intervals, as they were observed. 0 is OfflineAfter.
+	Patience time.Duration
+
+	// What tells its machine from another with the same host identifier; "" is
+	// not known.
+	Instance    string // osquery_info.instance_id, which is in the agent's database
+	Machine     string // hardware UUID and serial number
+	Certificate string // fingerprint of the one it enrolled with
+
+	// Clashes counts the times that another live machine claimed its host
+	// identifier or its key. ClashReason says how the last was known.
+	Clashes     int
+	LastClash   time.Time
+	ClashReason string
+	// CloneOf is the id of the node whose host identifier it claims, if it was
+	// kept apart as a clone; "" otherwise.
+	CloneOf string
+	// QuarantinedAt is when it was put under quarantine, with a reason; zero if
+	// it is not. Such a node gets an empty config and no queries; its logs are
+	// kept and marked.
+	QuarantinedAt    time.Time
+	QuarantineReason string
+	// GoneAt is when it was removed; zero if it is there. What was a node keeps
+	// its id, names and history, so that its events can be joined.
+	GoneAt time.Time
+
+	// Attributes are what its decorators say, by name. Lists leave them out.
+	Attributes map[string]string
 	// Details is what it said at enrolment: the first row of os_version,
 	// osquery_info, platform_info and system_info, by table. Lists leave it out.
 	Details map[string]map[string]string
@@ -41,7 +72,28 @@ type Node struct {
 }
 
 // Online reports whether the node was heard from lately.
-func (n Node) Online(now time.Time) bool { return now.Sub(n.LastSeen) <= OfflineAfter }
+func (n Node) Online(now time.Time) bool {
+	return n.GoneAt.IsZero() && now.Sub(n.LastSeen) <= cmp.Or(n.Patience, OfflineAfter)
+}
+
+// Quarantined reports whether the node is kept apart.
+func (n Node) Quarantined() bool { return !n.QuarantinedAt.IsZero() }
+
+// Endpoint is what an agent asks for.
+type Endpoint uint8
+
+// The endpoints that say when a node was last heard of there.
+const (
+	EndpointEnroll Endpoint = iota
+	EndpointConfig
+	EndpointLog
+	EndpointRead
+	EndpointWrite
+	endpoints
+)
+
+// Seen is when a node last used each endpoint; zero is never.
+type Seen [endpoints]time.Time
 
 // describe fills the fields that lists show from the details.
 func (n *Node) describe(platformType string) {
@@ -49,6 +101,7 @@ func (n *Node) describe(platformType string) {
 	n.Hostname = cmp.Or(system["hostname"], system["computer_name"], n.HostIdentifier)
 	n.OsqueryVersion = n.Details["osquery_info"]["version"]
 	n.OS = strings.TrimSpace(os["name"] + " " + os["version"])
+	n.Instance, n.Machine = n.Details["osquery_info"]["instance_id"], machineOf(system)
 	n.Platform = cmp.Or(family(n.Details["osquery_info"]["build_platform"]), family(os["platform"]), familyOfMask(platformType))
 }
 
@@ -109,30 +162,3 @@ type Selector struct {
 
 // IsZero reports whether the selector means no nodes.
 func (s Selector) IsZero() bool { return !s.All && len(s.Nodes) == 0 && len(s.Tags) == 0 }
-
-// Secret is what a new node shows to enrol. Only a keyed hash of its value is
-// kept.
-type Secret struct {
-	Name      string
-	Tags      []string
-	MaxUses   int // 0 is no limit
-	Uses      int
-	CreatedAt time.Time
-	CreatedBy string
-	ExpiresAt time.Time // zero is never
-	RevokedAt time.Time // zero is not
-	LastUsed  time.Time
-}
-
-// Usable says why a secret may not be used now, or nothing.
-func (s Secret) Usable(now time.Time) error {
-	switch {
-	case !s.RevokedAt.IsZero():
-		return errs.New(errs.Forbidden, "this enroll secret was revoked")
-	case !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt):
-		return errs.New(errs.Forbidden, "this enroll secret has expired")
-	case s.MaxUses > 0 && s.Uses >= s.MaxUses:
-		return errs.New(errs.Forbidden, "this enroll secret was used as often as it may be")
-	}
-	return nil
-}

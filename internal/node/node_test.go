@@ -17,7 +17,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/internal/errs"
-	"github.com/musterhq/muster/internal/osquery"
 )
 
 // store is a table of changes; reading can be held up to make races.
@@ -27,7 +26,6 @@ type store struct {
 	touches []Touch
 	err     error
 	hold    func() // called after a read, before its result is used
-	enrol   func(Enrolment, func(*Secret) error) (Node, error)
 }
 
 func (s *store) NodesSince(_ context.Context, version int64, yield func(Change)) (int64, error) {
@@ -55,10 +53,6 @@ func (s *store) TouchNodes(_ context.Context, touches []Touch) error {
 	}
 	s.touches = append(s.touches, touches...)
 	return nil
-}
-
-func (s *store) Enrol(_ context.Context, e Enrolment, admit func(*Secret) error) (Node, error) {
-	return s.enrol(e, admit)
 }
 
 var errStore = errors.New("the database is gone")
@@ -216,8 +210,8 @@ func TestRegistry_presence(t *testing.T) {
 			t.Fatalf("nothing was touched: %v, %v", s.touches, err)
 		}
 		start := time.Now().UTC()
-		r.Authenticate("a").Touch(start, netip.MustParseAddr("192.0.2.1"))
-		r.Authenticate("b").Touch(start, netip.Addr{})
+		r.Authenticate("a").Touch(start, netip.MustParseAddr("192.0.2.1"), EndpointConfig)
+		r.Authenticate("b").Touch(start, netip.Addr{}, EndpointRead)
 		s.err = errStore
 		if err := r.Flush(t.Context()); !errors.Is(err, errStore) {
 			t.Fatal(err)
@@ -227,7 +221,10 @@ func TestRegistry_presence(t *testing.T) {
 			t.Fatal(err)
 		}
 		slices.SortFunc(s.touches, func(a, b Touch) int { return strings.Compare(a.ID, b.ID) })
-		if d := cmp.Diff([]Touch{{"1", start, "192.0.2.1"}, {"2", start, ""}}, s.touches); d != "" {
+		if d := cmp.Diff([]Touch{
+			{ID: "1", Seen: start, At: Seen{EndpointConfig: start}, Patience: OfflineAfter, Address: "192.0.2.1"},
+			{ID: "2", Seen: start, At: Seen{EndpointRead: start}, Patience: OfflineAfter},
+		}, s.touches); d != "" {
 			t.Error("after a failure:", d)
 		}
 		s.touches = nil
@@ -239,7 +236,7 @@ func TestRegistry_presence(t *testing.T) {
 		before := r.Authenticate("a")
 		s.changes = []Change{change("1", 3, "a")}
 		sync1(t, r)
-		before.Touch(start.Add(time.Second), netip.Addr{})
+		before.Touch(start.Add(time.Second), netip.Addr{}, EndpointLog)
 		if now := r.Authenticate("a"); now == before || !now.LastSeen().Equal(start.Add(time.Second)) {
 			t.Errorf("seen %v", now.LastSeen())
 		}
@@ -269,7 +266,7 @@ func TestRegistry_Run(t *testing.T) {
 		time.Sleep(syncEvery) //nolint:forbidigo // synctest's clock
 		synctest.Wait()
 		want(t, known(r, "a"), "a=1")
-		r.Authenticate("a").Touch(time.Now(), netip.Addr{})
+		r.Authenticate("a").Touch(time.Now(), netip.Addr{}, EndpointLog)
 		cancel()
 		if err := <-done; err != nil || len(s.touches) != 1 {
 			t.Errorf("the last touch: %v, %v", s.touches, err)
@@ -314,74 +311,6 @@ func TestRegistry_Select(t *testing.T) {
 			t.Errorf("%+v: IsZero is %v", tt.selector, !none)
 		}
 	}
-}
-
-func TestEnroller(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		now := time.Now()
-		secrets := map[KeyHash]*Secret{
-			keyer.Hash(PurposeEnrollSecret, "good"):    {MaxUses: 2, Uses: 1, ExpiresAt: now.Add(time.Second)},
-			keyer.Hash(PurposeEnrollSecret, "used"):    {MaxUses: 2, Uses: 2},
-			keyer.Hash(PurposeEnrollSecret, "expired"): {ExpiresAt: now},
-			keyer.Hash(PurposeEnrollSecret, "revoked"): {RevokedAt: now.Add(-time.Hour)},
-			hash("node key"): {},
-		}
-		var kept Enrolment
-		s := &store{}
-		s.enrol = func(e Enrolment, admit func(*Secret) error) (Node, error) {
-			if err := admit(secrets[e.SecretHash]); err != nil {
-				return Node{}, err
-			}
-			kept = e
-			n := e.Node
-			n.ID, n.Version = "n1", n.Version+1
-			return n, s.err
-		}
-		r := newRegistry(t, s)
-		e := NewEnroller(s, r, keyer, time.Now)
-		req := osquery.EnrollRequest{EnrollSecret: "good", HostIdentifier: "uuid", PlatformType: "9", HostDetails: map[string]map[string]string{
-			"os_version":   {"name": "Debian GNU/Linux", "version": "12", "platform": "debian"},
-			"osquery_info": {"version": "5.23.1", "build_platform": "linux"},
-			"system_info":  {"hostname": "web-1", "computer_name": "other"},
-		}}
-		key, n, err := e.Enrol(t.Context(), req, netip.MustParseAddr("192.0.2.7"))
-		if err != nil || len(key) != 43 {
-			t.Fatal(key, err)
-		}
-		wantNode := Node{
-			ID: "n1", Version: 1, HostIdentifier: "uuid", Hostname: "web-1", Platform: "linux", OS: "Debian GNU/Linux 12", OsqueryVersion: "5.23.1",
-			Address: "192.0.2.7", EnrolledAt: now, LastSeen: now, Enrolments: 1, Details: req.HostDetails,
-		}
-		if d := cmp.Diff(wantNode, n); d != "" {
-			t.Error(d)
-		}
-		if kept.KeyHash != hash(key) || kept.Node.ID == "" || kept.Node.ID == "n1" {
-			t.Errorf("kept %+v", kept)
-		}
-		if i := r.Authenticate(key); i == nil || i.ID != "n1" || !i.LastSeen().Equal(now) {
-			t.Errorf("the new key is of %+v", i)
-		}
-		again, _, err := e.Enrol(t.Context(), req, netip.Addr{})
-		if err != nil || again == key {
-			t.Errorf("the same key again: %v", err)
-		}
-		for secret, kind := range map[string]errs.Kind{
-			"used": errs.Forbidden, "expired": errs.Forbidden, "revoked": errs.Forbidden, "unknown": errs.Unauthenticated, "": errs.Unauthenticated, "node key": errs.Unauthenticated,
-		} {
-			req.EnrollSecret = secret
-			if key, _, err := e.Enrol(t.Context(), req, netip.Addr{}); !errs.Is(err, kind) || key != "" {
-				t.Errorf("secret %q: %q, %v", secret, key, err)
-			}
-		}
-		s.err, req.EnrollSecret = errStore, "good"
-		if key, _, err := e.Enrol(t.Context(), req, netip.Addr{}); !errors.Is(err, errStore) || key != "" {
-			t.Errorf("a failing store: %q, %v", key, err)
-		}
-		if all, _ := r.Len(); all != 1 {
-			t.Errorf("%d nodes", all)
-		}
-	})
 }
 
 func TestNode_describe(t *testing.T) {
@@ -433,9 +362,6 @@ func TestCleanTags(t *testing.T) {
 	if _, err := CleanTags("tags", many); !errs.Is(err, errs.Invalid) {
 		t.Error(err)
 	}
-	if d := cmp.Diff([]string{"a", "b", "c"}, MergeTags([]string{"c", "a"}, []string{"b", "a"})); d != "" {
-		t.Error(d)
-	}
 }
 
 func TestKeyer(t *testing.T) {
@@ -475,7 +401,7 @@ func BenchmarkRegistry_memory(b *testing.B) {
 			c.Node.HostIdentifier = fmt.Sprintf("b3e68175-1323-402d-9372-%012d", i)
 			c.Node.Tags = []string{"linux", "site:dc1"}
 			r.add(c.Node, c.Key, time.Now())
-			r.byID[c.Node.ID].identity.Touch(time.Now(), netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+			r.byID[c.Node.ID].identity.Touch(time.Now(), netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), EndpointRead)
 		}
 		runtime.GC()
 		runtime.ReadMemStats(&after)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -19,31 +18,32 @@ type Identity struct {
 	Hostname       string
 	Platform       string
 	Tags           []string
+	Certificate    string // fingerprint of the one it enrolled with; "" without
+	Quarantined    bool
 
 	presence *presence
 }
 
-// presence is what changes with every request. It survives changes of the
-// node, so that no touch is lost.
-type presence struct {
-	seen    atomic.Int64 // unix microseconds
-	address atomic.Pointer[netip.Addr]
-	dirty   atomic.Bool
+// LastSeen returns when the node's last request arrived; zero if none did.
+func (i *Identity) LastSeen() time.Time { return i.presence.lastSeen() }
+
+// Online reports whether the node was heard from lately; see Node.Patience.
+func (i *Identity) Online(now time.Time) bool {
+	return now.UnixMicro()-i.presence.seen.Load() <= i.presence.patience().Microseconds()
 }
 
-// LastSeen returns when the node's last request arrived.
-func (i *Identity) LastSeen() time.Time { return time.UnixMicro(i.presence.seen.Load()).UTC() }
-
-// Touch notes that a request arrived. It costs two atomic writes; the store
+// Touch notes that a request arrived. It costs a few atomic writes; the store
 // learns of it later, together with others.
-func (i *Identity) Touch(now time.Time, from netip.Addr) {
-	p := i.presence
-	p.seen.Store(now.UnixMicro())
-	if old := p.address.Load(); from.IsValid() && (old == nil || *old != from) {
-		p.address.Store(&from)
-	}
-	p.dirty.Store(true)
+func (i *Identity) Touch(now time.Time, from netip.Addr, at Endpoint) {
+	i.presence.touch(now, from, at)
 }
+
+// Decorate notes what the node's decorators said, a JSON object. What was said
+// before costs a hash.
+func (i *Identity) Decorate(decorations []byte) { i.presence.decorate(decorations) }
+
+// Clash notes that another machine uses the node's key, and how that is known.
+func (i *Identity) Clash(reason string) { i.presence.clash(reason) }
 
 // Change is a node as the store tells of it after a change: its keys, or that
 // it is gone.
@@ -57,9 +57,18 @@ type Change struct {
 
 // Touch is one node's presence, to be kept.
 type Touch struct {
-	ID      string
-	Seen    time.Time
-	Address string // "" to leave it
+	ID       string
+	Seen     time.Time
+	At       Seen
+	Patience time.Duration
+	Address  string // "" to leave it
+	// Moved is the address that it had before, if Address is another than what
+	// was kept last; it becomes history.
+	Moved string
+	// Attributes replace what was kept; nil leaves it.
+	Attributes map[string]string
+	// Clash is why another machine seems to use its key; "" is nothing new.
+	Clash string
 }
 
 // RegistryStore is where the registry learns of nodes.
@@ -129,11 +138,11 @@ func (r *Registry) Lookup(id string) *Identity {
 
 // Len returns how many nodes there are, and how many of them are online.
 func (r *Registry) Len() (all, online int) {
-	since := r.now().Add(-OfflineAfter).UnixMicro()
+	now := r.now()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, e := range r.byID {
-		if e.identity.presence.seen.Load() >= since {
+		if e.identity.Online(now) {
 			online++
 		}
 	}
@@ -141,7 +150,8 @@ func (r *Registry) Len() (all, online int) {
 }
 
 // Select returns the nodes that a selector means, in no order, and the names
-// in it that mean no node.
+// in it that mean no node. Nodes under quarantine are asked nothing: they are
+// left out, but named they are known.
 func (r *Registry) Select(s Selector) (nodes []*Identity, unknown []string) {
 	named := map[string]bool{}
 	for _, n := range s.Nodes {
@@ -157,7 +167,7 @@ func (r *Registry) Select(s Selector) (nodes []*Identity, unknown []string) {
 				named[name], hit = true, true
 			}
 		}
-		if hit {
+		if hit && !i.Quarantined {
 			nodes = append(nodes, i)
 		}
 	}
@@ -185,7 +195,9 @@ func (r *Registry) Sync(ctx context.Context) error {
 		return err
 	}
 	for _, c := range changes {
-		if !forgotten[c.Node.ID] {
+		// What was forgotten meanwhile must not come back with its key; one that is
+		// revoked comes back without.
+		if !forgotten[c.Node.ID] || c.Key == (KeyHash{}) {
 			r.apply(c)
 		}
 	}
@@ -209,15 +221,17 @@ func (r *Registry) apply(c Change) {
 	i := &Identity{
 		ID: c.Node.ID, HostIdentifier: c.Node.HostIdentifier, Hostname: c.Node.Hostname,
 		Platform: c.Node.Platform, Tags: c.Node.Tags,
+		Certificate: c.Node.Certificate, Quarantined: c.Node.Quarantined(),
 	}
 	if old != nil {
 		i.presence = old.identity.presence
 	} else {
-		i.presence = &presence{}
-		i.presence.seen.Store(c.Node.LastSeen.UnixMicro())
+		i.presence = newPresence(c.Node)
 	}
 	e := &entry{identity: i, version: c.Node.Version, key: c.Key}
-	r.byKey[c.Key] = i
+	if c.Key != (KeyHash{}) { // else it was revoked
+		r.byKey[c.Key] = i
+	}
 	if c.OldUntil.After(r.now()) {
 		e.oldKey, e.oldUntil = c.OldKey, c.OldUntil
 		r.byKey[c.OldKey] = i
@@ -232,7 +246,7 @@ func (r *Registry) add(n Node, key KeyHash, now time.Time) {
 	c := Change{Node: n, Key: key}
 	old := r.byID[n.ID]
 	switch {
-	case old == nil || old.key == key:
+	case old == nil || old.key == key || old.key == (KeyHash{}): // no key to keep for a while
 	case n.Version < old.version: // a later enrolment was faster; this key is the one before
 		delete(r.byKey, old.oldKey)
 		old.oldKey, old.oldUntil = key, now.Add(KeyGrace)
@@ -241,7 +255,8 @@ func (r *Registry) add(n Node, key KeyHash, now time.Time) {
 		c.OldKey, c.OldUntil = old.key, now.Add(KeyGrace)
 	}
 	r.apply(c)
-	r.byID[n.ID].identity.presence.seen.Store(now.UnixMicro())
+	from, _ := netip.ParseAddr(n.Address)
+	r.byID[n.ID].identity.Touch(now, from, EndpointEnroll)
 }
 
 // Forget makes a node's keys unknown at once, without waiting for Sync.
@@ -254,13 +269,21 @@ func (r *Registry) Forget(id string) {
 	}
 }
 
-// expire drops keys whose grace has passed.
+// clockSkew is how much later than here another server's clock may be.
+const clockSkew = 5 * time.Minute
+
+// expire drops keys whose grace has passed. It trusts the wall clock, as other
+// servers and the next start know no other, and no jump of it does harm. A
+// current key is never dropped by time. A jump forward ends a grace early: the
+// thread of an agent that still used that key enrols once more. A jump back
+// would make a grace last until the clock is there again, so one that is longer
+// than any can be has passed too.
 func (r *Registry) expire() {
 	now := r.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.byID {
-		if !e.oldUntil.IsZero() && !now.Before(e.oldUntil) {
+		if left := e.oldUntil.Sub(now); !e.oldUntil.IsZero() && (left <= 0 || left > KeyGrace+clockSkew) {
 			if e.oldKey != e.key {
 				delete(r.byKey, e.oldKey)
 			}
@@ -269,30 +292,29 @@ func (r *Registry) expire() {
 	}
 }
 
-// Flush keeps the presence of all nodes touched since the last call.
+// Flush keeps the presence of all nodes touched since the last call. Call it
+// from one goroutine.
 func (r *Registry) Flush(ctx context.Context) error {
+	now := r.now()
 	var touches []Touch
 	var dirty []*presence
 	r.mu.RLock()
 	for _, e := range r.byID {
 		p := e.identity.presence
-		if !p.dirty.CompareAndSwap(true, false) {
-			continue
+		if p.dirty.CompareAndSwap(true, false) {
+			touches, dirty = append(touches, p.take(e.identity.ID, now)), append(dirty, p)
 		}
-		t := Touch{ID: e.identity.ID, Seen: e.identity.LastSeen()}
-		if a := p.address.Load(); a != nil {
-			t.Address = a.String()
-		}
-		touches, dirty = append(touches, t), append(dirty, p)
 	}
 	r.mu.RUnlock()
 	if len(touches) == 0 {
 		return nil
 	}
 	err := r.store.TouchNodes(ctx, touches)
-	if err != nil {
-		for _, p := range dirty {
-			p.dirty.Store(true)
+	for i, p := range dirty {
+		if err != nil {
+			p.giveBack(touches[i])
+		} else {
+			p.kept(touches[i], now)
 		}
 	}
 	return err
@@ -301,7 +323,7 @@ func (r *Registry) Flush(ctx context.Context) error {
 // How often memory and database meet.
 const (
 	syncEvery  = time.Second     // a key revoked elsewhere is refused within it
-	flushEvery = 5 * time.Second // lists show presence that old
+	flushEvery = 5 * time.Second // filters by presence are that old
 )
 
 // Run keeps memory and database together until ctx ends, then keeps the last
@@ -324,6 +346,18 @@ func (r *Registry) Run(ctx context.Context) error {
 		}
 		if err != nil && ctx.Err() == nil {
 			r.log.WarnContext(ctx, "nodes in memory and database are apart; retrying", "error", err)
+		}
+	}
+}
+
+// All calls yield for each node, in no order, until it returns false. It must
+// not call the registry, which waits meanwhile.
+func (r *Registry) All(yield func(*Identity) bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, e := range r.byID {
+		if !yield(e.identity) {
+			return
 		}
 	}
 }

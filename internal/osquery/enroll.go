@@ -27,6 +27,9 @@ type EnrollResponse struct {
 	NodeInvalid bool   `json:"node_invalid"`
 }
 
+// EnrollSecretName is the member of an enroll request that holds the secret.
+const EnrollSecretName = "enroll_secret"
+
 // Limits of the enroll message, far above what agents send, so that one
 // enrolment cannot fill the state database.
 const (
@@ -36,13 +39,14 @@ const (
 	maxIdentifier    = 255
 )
 
-// DecodeEnroll reads an enroll request. NULs are dropped (osquery 5.23 pads
+// DecodeEnroll reads an enroll request, whose secret is the member called
+// secretName: "enroll_secret" unless --tls_enroll_override says otherwise. NULs are dropped (osquery 5.23 pads
 // system_info.cpu_brand with them, and PostgreSQL takes none); values are cut
 // at 1 KiB. A missing host_identifier is an error, a missing secret is not.
-func DecodeEnroll(body []byte) (EnrollRequest, error) {
+func DecodeEnroll(body []byte, secretName string) (EnrollRequest, error) {
 	var req EnrollRequest
 	err := object(body, func(v *fastjson.Value) error {
-		req.EnrollSecret = strings.TrimSpace(text(v.Get("enroll_secret")))
+		req.EnrollSecret = strings.TrimSpace(text(v.Get(secretName)))
 		req.HostIdentifier = detail(v.Get("host_identifier"))
 		req.PlatformType = detail(v.Get("platform_type"))
 		req.HostDetails = details(v.GetObject("host_details"))

@@ -28,7 +28,7 @@ func seed(f *testing.F, kind string) {
 func FuzzDecodeEnroll(f *testing.F) {
 	seed(f, "/enroll")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req, err := DecodeEnroll(body)
+		req, err := DecodeEnroll(body, EnrollSecretName)
 		if err != nil {
 			return
 		}
@@ -51,7 +51,7 @@ func FuzzDecodeEnroll(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := DecodeEnroll(b)
+		again, err := DecodeEnroll(b, EnrollSecretName)
 		if err != nil || !reflect.DeepEqual(req, again) { // not cmp: it costs what the fuzzer should have
 			t.Fatal(err, cmp.Diff(req, again))
 		}
@@ -189,6 +189,28 @@ func FuzzCheckSelect(f *testing.F) {
 		}
 		if !strings.ContainsAny(sql, "'\"`[/") && CheckSelect(sql+"\n; DROP TABLE x") == nil {
 			t.Errorf("%q takes another statement", sql)
+		}
+	})
+}
+
+// FuzzETag: an etag is found if and only if the JSON has one, as encoding/json
+// sees it.
+func FuzzETag(f *testing.F) {
+	for _, s := range []string{`{"node_key":"k"}`, `{"node_key":"k","etag":""}`, `{"etag":"a","node_key":"k"}`, `{"etag":5}`, `{"a":{"etag":"x"}}`, `"etag"`, `{"etag"`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		etag, ok := ETag(body)
+		var m map[string]json.RawMessage
+		if json.Unmarshal(body, &m) != nil || !utf8.Valid(body) || bytes.Count(body, []byte("etag")) > 1 {
+			return // what is no JSON to encoding/json may be to a lenient reader, and of two it takes the last
+		}
+		if _, has := m["etag"]; ok && !has {
+			t.Errorf("%q has no etag, and %q was found", body, etag)
+		}
+		var text string
+		if json.Unmarshal(m["etag"], &text) == nil && ok && text != etag {
+			t.Errorf("%q: %q, want %q", body, etag, text)
 		}
 	})
 }

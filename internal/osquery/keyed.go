@@ -11,6 +11,26 @@ type KeyedRequest struct {
 	NodeKey string `json:"node_key"`
 }
 
+// ETag returns the etag of a config request's body, and whether it has one: an
+// agent that knows etags sends "" before it has any. Such an agent is answered
+// {"etag":"ok"} when it has the config, else the config with a top-level "etag"
+// (osquery pull request 9033).
+func ETag(body []byte) (etag string, ok bool) {
+	if !bytes.Contains(body, []byte(`"etag"`)) {
+		return "", false // as nearly all, without a parser
+	}
+	err := object(body, func(v *fastjson.Value) error {
+		if e := v.Get("etag"); e != nil {
+			etag, ok = text(e), true
+		}
+		return nil
+	})
+	return etag, ok && err == nil
+}
+
+// Unchanged tells an agent that it has the config already.
+const Unchanged = `{"etag":"ok"}`
+
 // Encode returns the body that osquery sends.
 func (r KeyedRequest) Encode() ([]byte, error) { return encode(r) }
 

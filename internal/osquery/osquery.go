@@ -52,12 +52,16 @@ func ParseObject(parser *fastjson.Parser, body []byte) (*fastjson.Value, error) 
 // in about 20.
 const maxValues = 4 << 20
 
+// maxDepth bounds how deep a body is nested. An agent's have five levels:
+// JSON within a column is text.
+const maxDepth = 32
+
 // precheck refuses what would cost the parser far more than its size: too many
-// values, and a misspelt word, which the parser's error quotes together with
+// values, too many levels, and a misspelt word, which the parser's error quotes together with
 // all that follows, once per level of nesting. It looks at what is outside of
 // strings only, which is little.
 func precheck(body []byte) error {
-	values := 0
+	values, depth := 0, 0
 	for i := 0; i < len(body); i++ {
 		switch body[i] {
 		case '"':
@@ -66,8 +70,15 @@ func precheck(body []byte) error {
 				return errs.New(errs.Invalid, "the body is not JSON: it ends within a string")
 			}
 			i += n
-		case ',', '[', '{':
+		case ',':
 			values++
+		case '[', '{':
+			values++
+			if depth++; depth > maxDepth {
+				return errs.New(errs.Invalid, "the body is nested deeper than %d levels", maxDepth)
+			}
+		case ']', '}':
+			depth--
 		case 't', 'f', 'n', 'N', 'i', 'I':
 			n := wordOf(body[i:])
 			if n == 0 {

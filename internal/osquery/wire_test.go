@@ -85,7 +85,7 @@ func TestSamples(t *testing.T) {
 			var got []byte
 			switch path, _, _ := strings.Cut(s.kind, ":"); path {
 			case "/enroll":
-				req, err := DecodeEnroll(s.body)
+				req, err := DecodeEnroll(s.body, EnrollSecretName)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -148,7 +148,7 @@ func TestStatusLine_sample(t *testing.T) {
 
 func TestDecodeEnroll_sample(t *testing.T) {
 	t.Parallel()
-	got, err := DecodeEnroll(samples(t)[0].body)
+	got, err := DecodeEnroll(samples(t)[0].body, EnrollSecretName)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +229,7 @@ func TestDecodeEnroll(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, err := DecodeEnroll([]byte(tt.body))
+			got, err := DecodeEnroll([]byte(tt.body), EnrollSecretName)
 			if tt.problem != "" {
 				if !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), tt.problem) {
 					t.Fatalf("error %v, want one with %q", err, tt.problem)
@@ -246,12 +246,12 @@ func TestDecodeEnroll(t *testing.T) {
 	}
 	t.Run("too many tables and columns", func(t *testing.T) {
 		t.Parallel()
-		got, err := DecodeEnroll([]byte(`{"host_identifier":"h","host_details":{` + tables(100) + `}}`))
+		got, err := DecodeEnroll([]byte(`{"host_identifier":"h","host_details":{`+tables(100)+`}}`), EnrollSecretName)
 		if err != nil || len(got.HostDetails) != maxDetailTables {
 			t.Errorf("%d tables, %v", len(got.HostDetails), err)
 		}
 		columns := strings.ReplaceAll(tables(100), `{"a":"b"}`, `"v"`)
-		got, err = DecodeEnroll([]byte(`{"host_identifier":"h","host_details":{"t":{` + columns + `}}}`))
+		got, err = DecodeEnroll([]byte(`{"host_identifier":"h","host_details":{"t":{`+columns+`}}}`), EnrollSecretName)
 		if err != nil || len(got.HostDetails["t"]) != maxDetailColumns {
 			t.Errorf("%d columns, %v", len(got.HostDetails["t"]), err)
 		}

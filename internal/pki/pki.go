@@ -52,10 +52,20 @@ type Authority struct {
 // and its key, which only the server's user can read.
 func OpenAuthority(dir string, now time.Time) (*Authority, error) {
 	a := &Authority{dir: dir}
-	if _, err := os.Stat(a.CertPath()); errors.Is(err, fs.ErrNotExist) {
-		return a, a.make(now)
+	if _, err := os.Stat(a.CertPath()); !errors.Is(err, fs.ErrNotExist) {
+		// A certificate without its key is not made anew: agents have pinned it.
+		return ReadAuthority(dir)
 	}
-	// A certificate without its key is not made anew: agents have pinned it.
+	if err := a.make(now); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// ReadAuthority reads the CA in dir and never makes one. Without ca.pem or its
+// key the error is fs.ErrNotExist.
+func ReadAuthority(dir string) (*Authority, error) {
+	a := &Authority{dir: dir}
 	pair, err := tls.LoadX509KeyPair(a.CertPath(), filepath.Join(dir, caKey))
 	if err != nil {
 		return nil, fmt.Errorf("the server's CA (%s and %s in %s): %w", caCert, caKey, dir, err)
@@ -87,7 +97,7 @@ func (a *Authority) make(now time.Time) error {
 		return err
 	}
 	a.key = key
-	return writeCert(a.CertPath(), 0o644, der)
+	return writeCert(a.CertPath(), der)
 }
 
 // openKey returns the CA's key, which is kept before there is a certificate: a
@@ -123,6 +133,9 @@ func (a *Authority) openKey() (crypto.Signer, error) {
 
 // CertPath returns the file of the CA certificate.
 func (a *Authority) CertPath() string { return filepath.Join(a.dir, caCert) }
+
+// Certificate returns the CA's certificate, which must not be changed.
+func (a *Authority) Certificate() *x509.Certificate { return a.cert }
 
 // Pool returns the CA as a pool.
 func (a *Authority) Pool() *x509.CertPool {
@@ -165,7 +178,10 @@ func (a *Authority) ServerCert(names []string, now time.Time) (certFile, keyFile
 	if err := writeKey(keyFile, key); err != nil {
 		return "", "", err
 	}
-	return certFile, keyFile, writeCert(certFile, 0o644, der)
+	if err := writeCert(certFile, der); err != nil {
+		return "", "", err
+	}
+	return certFile, keyFile, nil
 }
 
 func (a *Authority) fits(leaf *x509.Certificate, names []string, now time.Time) bool {
@@ -185,13 +201,25 @@ func serial() *big.Int {
 }
 
 func writeKey(path string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	b, err := encodeKey(key)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(path, 0o600, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return durable.WriteFile(path, 0o600, b)
 }
 
-func writeCert(path string, mode fs.FileMode, der []byte) error {
-	return durable.WriteFile(path, mode, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+func writeCert(path string, der []byte) error {
+	return durable.WriteFile(path, 0o644, encodeCert(der))
+}
+
+func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+func encodeCert(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -53,13 +54,22 @@ func logger(t *testing.T) *slog.Logger {
 	return slog.New(slog.NewTextHandler(t.Output(), nil))
 }
 
-// listener serves TLS, sending back what comes.
+// listener serves TLS as ServerConfig says, sending back what comes.
 func listener(t *testing.T, c *pki.Certificate) net.Addr {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", c.ServerConfig())
+	addr, _ := listen(t, c.ServerConfig())
+	return addr
+}
+
+// listen serves TLS, sending back what comes, and tells how each handshake
+// ended, in their order.
+func listen(t *testing.T, config *tls.Config) (_ net.Addr, handshakes <-chan error) {
+	t.Helper()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	ended := make(chan error, 100) // more than any test makes
 	var open sync.WaitGroup
 	t.Cleanup(open.Wait)
 	t.Cleanup(func() { _ = l.Close() })
@@ -70,12 +80,13 @@ func listener(t *testing.T, c *pki.Certificate) net.Addr {
 				return
 			}
 			open.Go(func() {
+				ended <- conn.(*tls.Conn).HandshakeContext(t.Context())
 				_, _ = io.Copy(conn, conn)
 				_ = conn.Close()
 			})
 		}
 	})
-	return l.Addr()
+	return l.Addr(), ended
 }
 
 // dial connects as a client that trusts pool alone and asks for name.
@@ -94,13 +105,25 @@ func dial(t *testing.T, addr net.Addr, pool *x509.CertPool, name string, version
 
 func echo(t *testing.T, conn *tls.Conn) {
 	t.Helper()
-	b := make([]byte, 2)
-	if _, err := conn.Write([]byte("hi")); err != nil {
+	if err := exchange(conn); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := io.ReadFull(conn, b); err != nil || string(b) != "hi" {
-		t.Fatalf("%q, %v", b, err)
+}
+
+// exchange sends something and waits until it comes back. A client of TLS 1.3
+// hears only then that its certificate is refused.
+func exchange(conn *tls.Conn) error {
+	b := make([]byte, 2)
+	if _, err := conn.Write([]byte("hi")); err != nil {
+		return err
 	}
+	if _, err := io.ReadFull(conn, b); err != nil {
+		return err
+	}
+	if string(b) != "hi" {
+		return fmt.Errorf("%q came back", b)
+	}
+	return nil
 }
 
 func TestOpenAuthority(t *testing.T) {

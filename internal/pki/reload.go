@@ -2,105 +2,101 @@ package pki
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 )
 
-// Certificate is a certificate that is read again when its files change.
-// Connections that exist are not touched. Safe for concurrent use.
-type Certificate struct {
-	certFile, keyFile string
-	log               *slog.Logger
-	current           atomic.Pointer[loaded]
+// reloaded is a value that is read from files, and again when they change.
+// Whoever uses the value before keeps it. Safe for concurrent use after load.
+type reloaded[T any] struct {
+	what    string // for errors and the log
+	files   []string
+	read    func() (T, error)
+	log     *slog.Logger
+	current atomic.Pointer[reading[T]]
 }
 
-type loaded struct {
-	pair    tls.Certificate
-	changed [2]time.Time
+type reading[T any] struct {
+	value  T
+	stamps []stamp
 }
 
-// LoadCertificate reads a chain and its key from PEM files.
-func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, error) {
-	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log}
-	return c, c.Reload()
+// stamp tells whether a file is another one. Its size is there for two writes
+// within one tick of the file system's clock.
+type stamp struct {
+	changed time.Time
+	size    int64
 }
 
-// Reload reads the files now. After an error the certificate before stays in
-// use.
-func (c *Certificate) Reload() error {
-	changed, err := c.changes()
+// load reads the files for the first time.
+func (r *reloaded[T]) load(what string, log *slog.Logger, read func() (T, error), files ...string) error {
+	r.what, r.log, r.read, r.files = what, log, read, files
+	return r.Reload()
+}
+
+// Reload reads the files now. After an error what was read before stays in use.
+func (r *reloaded[T]) Reload() error {
+	stamps, err := r.stamps() // before the files are read, so that no change is missed
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", r.what, err)
 	}
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	value, err := r.read()
 	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+		return fmt.Errorf("%s: %w", r.what, err)
 	}
-	c.current.Store(&loaded{pair, changed})
+	r.current.Store(&reading[T]{value, stamps})
 	return nil
 }
 
-func (c *Certificate) changes() (changed [2]time.Time, err error) {
-	for i, name := range []string{c.certFile, c.keyFile} {
+func (r *reloaded[T]) stamps() ([]stamp, error) {
+	stamps := make([]stamp, 0, len(r.files))
+	for _, name := range r.files {
 		info, err := os.Stat(name)
 		if err != nil {
-			return changed, err
+			return nil, err
 		}
-		changed[i] = info.ModTime()
+		stamps = append(stamps, stamp{info.ModTime(), info.Size()})
 	}
-	return changed, nil
+	return stamps, nil
 }
 
 // checkEvery is how often files are looked at for changes.
 const checkEvery = 2 * time.Second
 
-// Run reads the files again when they change, until ctx ends. Files that do not
-// fit together, as while one of both is being replaced, are tried again.
-func (c *Certificate) Run(ctx context.Context) error {
+// Run reads the files again when they change, until ctx ends. Files that cannot
+// be used, as while one of two that belong together is being replaced, are
+// tried again, and logged once per error.
+func (r *reloaded[T]) Run(ctx context.Context) error {
 	t := time.NewTicker(checkEvery)
 	defer t.Stop()
+	said := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
 		}
-		changed, err := c.changes()
-		if err == nil && changed == c.current.Load().changed {
+		stamps, err := r.stamps()
+		if err == nil && slices.Equal(stamps, r.current.Load().stamps) {
 			continue
 		}
 		if err == nil {
-			err = c.Reload()
+			err = r.Reload()
 		}
-		if err != nil {
-			c.log.WarnContext(ctx, "the changed certificate cannot be used; the one before stays", "error", err)
-			continue
+		switch {
+		case err == nil:
+			r.log.InfoContext(ctx, "read again after a change", "what", r.what, "files", r.files)
+			said = ""
+		case err.Error() != said:
+			r.log.WarnContext(ctx, "a changed file cannot be used; what was read before stays", "what", r.what, "error", err)
+			said = err.Error()
 		}
-		c.log.InfoContext(ctx, "certificate reloaded", "file", c.certFile)
 	}
 }
 
-// Get returns the certificate for a handshake; see tls.Config.GetCertificate.
-func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return &c.current.Load().pair, nil
-}
-
-// ServerConfig returns how a listener of ours speaks TLS: 1.2 with AEAD suites
-// and 1.3. Session tickets are off: agents never resume, and minting tickets
-// costs every handshake.
-func (c *Certificate) ServerConfig() *tls.Config {
-	return &tls.Config{
-		GetCertificate:         c.Get,
-		MinVersion:             tls.VersionTLS12,
-		SessionTicketsDisabled: true,
-		CipherSuites: []uint16{
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
-	}
-}
+// value returns what was read last.
+func (r *reloaded[T]) value() *T { return &r.current.Load().value }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 
 	"github.com/goccy/go-yaml"
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/musterhq/muster/internal/node"
 )
@@ -25,10 +26,16 @@ var defaultYAML []byte
 // agent drops its schedule.
 const maxConfig = 1 << 20
 
-// Config is a rendered config.
+// Config is a rendered config. Do not write to its bodies.
 type Config struct {
-	// JSON is the body to serve, compact, with sorted keys. Do not write to it.
+	// JSON is the body to serve, compact, with sorted keys.
 	JSON []byte
+	// Tagged is JSON with a top-level "etag" besides, for agents that send one;
+	// ETag is its value, and an agent that sends it has this config.
+	Tagged []byte
+	ETag   string
+	// JSONGzip and TaggedGzip are the same bodies compressed.
+	JSONGzip, TaggedGzip []byte
 	// Revision names the resources that it was rendered from.
 	Revision string
 	// Hash is what osquery_info.config_hash says on an agent that runs it.
@@ -36,7 +43,7 @@ type Config struct {
 }
 
 // Catalog renders configs. Safe for concurrent use.
-type Catalog struct{ config *Config }
+type Catalog struct{ config, quarantine *Config }
 
 // document is the form of the YAML file. Its top-level keys are osquery's own.
 // Fields are in the order of their keys, so that the JSON is.
@@ -72,22 +79,67 @@ func Parse(b []byte) (*Catalog, error) {
 	if err := yaml.UnmarshalWithOptions(b, &d, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("config for agents: %w", err)
 	}
+	config, err := render(d)
+	if err != nil {
+		return nil, fmt.Errorf("config for agents: %w", err)
+	}
+	// A node under quarantine keeps the settings by which it talks to the
+	// server, and runs nothing.
+	d.Decorators, d.Packs = nil, map[string]pack{}
+	quarantine, err := render(d)
+	if err != nil {
+		return nil, fmt.Errorf("config for agents: %w", err)
+	}
+	return &Catalog{config, quarantine}, nil
+}
+
+func render(d document) (*Config, error) {
+	body, err := encode(d)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxConfig {
+		return nil, fmt.Errorf("it has %d bytes; osquery takes %d", len(body), maxConfig)
+	}
+	sum := sha256.Sum256(body)
+	c := &Config{JSON: body, Revision: "builtin-" + hex.EncodeToString(sum[:4]), Hash: configHash(body), ETag: hex.EncodeToString(sum[:16])}
+	c.Tagged = append([]byte(`{"etag":"`+c.ETag+`",`), body[1:]...) // the body is an object with members
+	c.JSONGzip, err = compress(c.JSON)
+	if err != nil {
+		return nil, err
+	}
+	c.TaggedGzip, err = compress(c.Tagged)
+	return c, err
+}
+
+func encode(d document) ([]byte, error) {
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
 	e.SetEscapeHTML(false) // as osquery writes it, for its hash
-	if err := e.Encode(d); err != nil {
-		return nil, fmt.Errorf("config for agents: %w", err)
+	err := e.Encode(d)
+	return bytes.TrimSpace(buf.Bytes()), err
+}
+
+func compress(body []byte) ([]byte, error) {
+	var buf bytes.Buffer
+	z, err := gzip.NewWriterLevel(&buf, gzip.BestCompression) // once per config
+	if err != nil {
+		return nil, err
 	}
-	body := bytes.TrimSpace(buf.Bytes())
-	if len(body) > maxConfig {
-		return nil, fmt.Errorf("config for agents has %d bytes; osquery takes %d", len(body), maxConfig)
+	if _, err := z.Write(body); err != nil {
+		return nil, err
 	}
-	revision := sha256.Sum256(body)
-	return &Catalog{&Config{JSON: body, Revision: "builtin-" + hex.EncodeToString(revision[:4]), Hash: configHash(body)}}, nil
+	err = z.Close()
+	return buf.Bytes(), err
 }
 
 // Config returns what a node is to run. It never fails and touches no disk.
-func (c *Catalog) Config(*node.Identity) *Config { return c.config }
+func (c *Catalog) Config(n *node.Identity) *Config {
+	if n.Quarantined {
+		return c.quarantine
+	}
+	return c.config
+}
 
 // configHash is what osquery computes of a config that came over TLS: the hash
 // of the list of its sources' hashes, of which there is one. It holds for JSON

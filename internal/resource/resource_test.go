@@ -14,6 +14,7 @@ import (
 
 	_ "modernc.org/sqlite" // to prepare the default pack's texts
 
+	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/osquery"
 )
 
@@ -23,7 +24,7 @@ func defaultConfig(t *testing.T) *Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c.Config(nil)
+	return c.Config(&node.Identity{})
 }
 
 // sorted reports the first object whose keys are not in order.

@@ -459,37 +459,3 @@ func (m *merger) writeRest(w *segmentWriter, order []uint8) error {
 		return parquet.ByteArrayValue(v).Level(0, 1, w.fixed.rest)
 	})
 }
-
-// retain drops the days that are wholly older than the retention.
-func (e *Engine) retain(ctx context.Context) error {
-	if e.retention <= 0 {
-		return nil
-	}
-	if err := e.acquire(ctx); err != nil {
-		return err
-	}
-	defer e.yield()
-	// A day is kept until its last moment is old enough.
-	oldest := dayOf(e.now().Add(-e.retention).UnixMicro())
-	remove := map[*segment]bool{}
-	var rows int64
-	e.mu.RLock()
-	for _, s := range e.segments {
-		if s.Day < oldest {
-			remove[s] = true
-			rows += s.Rows
-		}
-	}
-	e.mu.RUnlock()
-	if len(remove) == 0 {
-		return nil
-	}
-	// Losses of those days are no news anymore.
-	e.lost = slices.DeleteFunc(slices.Clone(e.lost), func(l loss) bool { return l.Segment.Day < oldest })
-	if err := e.commit(change{remove: remove}); err != nil {
-		return err
-	}
-	e.removeEmptyDays()
-	e.log.InfoContext(ctx, "dropped expired events", "rows", rows, "segments", len(remove), "oldest_day_kept", oldest)
-	return nil
-}

@@ -21,8 +21,6 @@ const (
 	retryAfter = 15 * time.Second
 	// idleAfter is how long after the last search files are closed.
 	idleAfter = time.Minute
-	// retainEvery is how often expired days are looked for.
-	retainEvery = 10 * time.Minute
 )
 
 // quarantineDir has segments that are not what was written.
@@ -171,8 +169,10 @@ func (e *Engine) commit(c change) error {
 		e.discard(c.add)
 		return err
 	}
+	e.watchClock() // so that stamps of a clock that jumped come with the doubt of it
+	doubted := e.clock.doubt(e.steady())
 	e.mu.RLock()
-	m := manifest{Position: max(e.position, c.position), Next: e.next, Lost: slices.Concat(e.lost, c.lost)}
+	m := manifest{Position: max(e.position, c.position), Next: e.next, Lost: slices.Concat(e.lost, c.lost), Doubt: doubted}
 	segments := make([]*segment, 0, len(e.segments)+len(c.add))
 	for _, s := range e.segments {
 		if !c.remove[s] {

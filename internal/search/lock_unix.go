@@ -3,6 +3,7 @@
 package search
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,4 +23,10 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock directory %s, is another muster running on it? %w", dir, err)
 	}
 	return f, nil
+}
+
+// unlockDir gives the directory back. Closing alone is not enough: a child that
+// another goroutine forks right now holds the file, too, until it execs.
+func unlockDir(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }

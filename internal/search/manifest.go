@@ -36,6 +36,8 @@ type manifest struct {
 	// Lost are segments that were found missing or corrupt. They stay listed
 	// so that the loss can be seen later; their files are in quarantineDir, if they are anywhere.
 	Lost []loss `json:"lost,omitempty"`
+	// Doubt is there while retention does not believe the wall clock.
+	Doubt *doubt `json:"doubt,omitempty"`
 }
 
 type loss struct {

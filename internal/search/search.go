@@ -50,7 +50,8 @@ type Options struct {
 	// Dir is the engine's own directory; it is made if it is not there.
 	Dir string
 	// Retention is how long events are kept after they arrived, in whole UTC
-	// days; 0 keeps them.
+	// days; 0 keeps them. A wall clock that jumped ahead does not shorten it for
+	// a day, nor one that at Open is far ahead of the last event.
 	Retention time.Duration
 	// FlushRows, FlushBytes and FlushAge say when the table in memory is written
 	// to segments. Memory may hold up to two and a half times the first two, if
@@ -72,16 +73,18 @@ type Engine struct {
 	flushAge   time.Duration
 	log        *slog.Logger
 	now        func() time.Time
+	steady     func() time.Duration // since Open; goes on evenly when now jumps
 	lock       *os.File
 	files      *files
 	codec      codec
 	full       chan struct{} // asks Run for a flush
 
 	// writing is held by who changes files: flush, compaction, retention,
-	// quarantine. It guards the two below.
+	// quarantine. It guards the three below.
 	writing chan struct{}
 	next    uint64
 	lost    []loss
+	clock   clock
 
 	// mu guards what follows. It is held for moments only.
 	mu       sync.RWMutex
@@ -125,6 +128,8 @@ func Open(o Options) (*Engine, error) {
 	if e.now == nil {
 		e.now = time.Now
 	}
+	opened := time.Now()
+	e.steady = func() time.Duration { return time.Since(opened) }
 	if err := os.MkdirAll(e.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("open search engine: %w", err)
 	}
@@ -134,7 +139,7 @@ func Open(o Options) (*Engine, error) {
 	}
 	e.lock = lock
 	if err := e.load(context.Background()); err != nil {
-		_ = lock.Close()
+		_ = unlockDir(lock)
 		return nil, fmt.Errorf("open search engine: %w", err)
 	}
 	return e, nil
@@ -161,6 +166,7 @@ func (e *Engine) load(ctx context.Context) error {
 		}
 	}
 	e.seen, e.position, e.next, e.lost = m.Position, m.Position, m.Next, m.Lost
+	e.startClock(ctx, m)
 	named := map[string]bool{}
 	bad := map[*segment]string{}
 	for _, s := range m.Segments {
@@ -329,7 +335,7 @@ func (e *Engine) Close() error {
 		s.release()
 	}
 	e.files.forgetAll()
-	if err := e.lock.Close(); err != nil {
+	if err := unlockDir(e.lock); err != nil {
 		return fmt.Errorf("close search engine: %w", err)
 	}
 	return nil

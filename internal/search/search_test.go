@@ -653,40 +653,6 @@ func TestRun_flushesByAgeAndAtTheEnd(t *testing.T) {
 	})
 }
 
-func TestRetain(t *testing.T) {
-	t.Parallel()
-	o := testOptions(t, t.TempDir())
-	o.Retention = 24 * time.Hour
-	e := open(t, o)
-	for i := range 4 {
-		add(t, e, uint64(i+1), event.Batch{Received: day0.Add(time.Duration(i) * 24 * time.Hour), Events: []event.Event{{Time: day0, Query: "q", Columns: json.RawMessage(`{}`)}}})
-	}
-	flush(t, e)
-	for _, step := range []struct {
-		now  time.Time
-		want int64
-	}{
-		{day0.Add(12*time.Hour + 24*time.Hour - time.Second), 4}, // the last moment of the first day's last day
-		{day0.Add(12*time.Hour + 24*time.Hour), 3},
-		{day0.Add(24 * 24 * time.Hour), 0},
-	} {
-		e.now = func() time.Time { return step.now }
-		if err := e.retain(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if s := e.Stats(); s.Events != step.want || int64(len(search(t, e, event.Filter{}))) != step.want {
-			t.Errorf("at %s: %+v, want %d", step.now, s, step.want)
-		}
-	}
-	days, err := filepath.Glob(filepath.Join(o.Dir, "2*"))
-	if err != nil || len(days) != 0 {
-		t.Errorf("left %v, %v", days, err)
-	}
-	if e.Position() != 4 {
-		t.Errorf("position %d", e.Position())
-	}
-}
-
 func TestOpen_refuses(t *testing.T) {
 	t.Parallel()
 	o := testOptions(t, t.TempDir())

@@ -43,6 +43,9 @@ const (
 	// maxColumns bounds the osquery columns of a segment that have a column
 	// of their own; the rarer ones share restColumn.
 	maxColumns = 256
+	// maxCounted bounds the names that are counted to choose from. A query has
+	// some dozens; a hostile node can make up millions.
+	maxCounted = 16 * maxColumns
 	// groupRows and groupBytes bound a row group, which is what the writer
 	// has in memory and what a reader can leave out.
 	groupRows  = 64 << 10
@@ -298,6 +301,7 @@ func (e *Engine) writePart(ctx context.Context, p *part, number uint64) (_ meta,
 func (p *part) columns() []string {
 	var o object
 	counts := map[string]*int64{}
+	var others int64
 	var shape []*int64 // the counts of the row before, since most rows are alike
 	var names []string
 	for i := range p.entries {
@@ -309,9 +313,13 @@ func (p *part) columns() []string {
 				continue
 			}
 			n := counts[string(pair.name)]
-			if n == nil {
+			switch {
+			case n != nil:
+			case len(counts) < maxCounted:
 				n = new(int64)
 				counts[string(pair.name)] = n
+			default:
+				n = &others
 			}
 			*n++
 			names, shape = append(names[:min(j, len(names))], string(pair.name)), append(shape[:min(j, len(shape))], n)

@@ -5,11 +5,14 @@ package store_test
 
 import (
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/ident"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/store"
@@ -28,6 +31,8 @@ func BenchmarkStore(b *testing.B) {
 				store.Exec(b, s, `ANALYZE`) // as it does by itself within minutes
 			}
 			run(b, "enrol", func(b *testing.B) { benchEnrol(b, s) })
+			run(b, "enrol 64 at once", func(b *testing.B) { benchEnrolTogether(b, s) })
+			run(b, "enrol again", func(b *testing.B) { benchEnrolAgain(b, s) })
 			run(b, "touch 10k", func(b *testing.B) { benchTouch(b, s) })
 			run(b, "since nothing", func(b *testing.B) {
 				_, version := since(b, s, 0)
@@ -47,7 +52,7 @@ func BenchmarkStore(b *testing.B) {
 				"address":         {Sort: "address"},
 				"tag":             {Tag: "team-7"},
 				"platform by os":  {Platform: "darwin", Sort: "os"},
-				"online":          {Status: store.StatusOnline, Now: now},
+				"online":          {Status: node.StatusOnline, Now: now},
 				"search":          {Search: "rv-4711"},
 				"search nothing":  {Search: "nowhere"},
 				"version by seen": {Version: "5.3.0", Sort: "last_seen", Desc: true},
@@ -75,17 +80,47 @@ func BenchmarkStore(b *testing.B) {
 }
 
 func benchEnrol(b *testing.B, s *store.Store) {
-	secret(b, s, "bench", 0, "eu")
+	name := ident.New()
+	secret(b, s, name, 0, "eu")
+	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		enrol(b, s, enrolment(fmt.Sprintf("new-%d-%d", b.N, i), "bench", start))
+		enrol(b, s, enrolment(fmt.Sprintf("new-%s-%d", name, i), name, start))
+	}
+}
+
+func benchEnrolTogether(b *testing.B, s *store.Store) {
+	name := ident.New()
+	secret(b, s, name, 0, "eu")
+	b.ReportAllocs()
+	b.SetParallelism(64 / runtime.GOMAXPROCS(0))
+	var i atomic.Int64
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			enrol(b, s, enrolment(fmt.Sprintf("new-%s-%d", name, i.Add(1)), name, start))
+		}
+	})
+}
+
+func benchEnrolAgain(b *testing.B, s *store.Store) {
+	name := ident.New()
+	secret(b, s, name, 0, "eu")
+	b.ReportAllocs()
+	const nodes = 1000
+	for i := -nodes; i < 0 || b.Loop(); i++ {
+		enrol(b, s, enrolment(fmt.Sprintf("again-%s-%d", name, (i+nodes)%nodes), name, start.Add(time.Duration(i)*time.Second)))
 	}
 }
 
 func benchTouch(b *testing.B, s *store.Store) {
 	touches := make([]node.Touch, 10_000)
+	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		for j := range touches {
-			touches[j] = node.Touch{ID: store.FillID((j*5+i)%benchNodes, benchNodes), Seen: start.Add(time.Duration(i+3600) * time.Second), Address: "192.0.2.77"}
+			seen := start.Add(time.Duration(i+3600) * time.Second)
+			touches[j] = node.Touch{
+				ID: store.FillID((j*5+i)%benchNodes, benchNodes), Seen: seen, Address: "192.0.2.77", Patience: node.OfflineAfter,
+				At: node.Seen{seen.Add(-time.Hour), seen.Add(-time.Minute), seen.Add(-7 * time.Second), seen, {}},
+			}
 		}
 		ok(b, s.TouchNodes(b.Context(), touches))
 	}

@@ -116,6 +116,14 @@ func TestMigrate(t *testing.T) {
 		}
 		testEnrol(t, storetest.Open(t, location))
 	})
+	t.Run("sqlite from 1", func(t *testing.T) {
+		t.Parallel()
+		testMigrateFrom1(t, filepath.Join(t.TempDir(), "state.db"), `CAST('1' AS BLOB)`)
+	})
+	t.Run("postgres from 1", func(t *testing.T) {
+		t.Parallel()
+		testMigrateFrom1(t, postgres(t).Empty(t), `CAST('1' AS BYTEA)`)
+	})
 	t.Run("same tables", func(t *testing.T) {
 		t.Parallel()
 		columns := map[string]string{}
@@ -128,6 +136,42 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("the engines' tables differ (-sqlite +postgres):\n%s", diff)
 		}
 	})
+}
+
+// testMigrateFrom1: nodes that enrolled before there were clones and histories.
+func testMigrateFrom1(t *testing.T, location, hash string) {
+	seen := start.UnixMicro()
+	const node1 = `INSERT INTO node (id, host_identifier, hostname, platform, os, osquery_version, tags, secret, enrolments, enrolled_at, version, old_until, search, gone_at) VALUES `
+	store.OpenAt(t, location, 1,
+		`INSERT INTO secret (name, hash, tags, max_uses, uses, created_at, created_by, expires_at, revoked_at, last_used) VALUES ('s', `+hash+`, '["eu"]', 0, 1, 1, 'ada', 0, 0, 1)`,
+		node1+fmt.Sprintf(`('n1', 'web-1', 'web-1', 'linux', 'Debian 12', '5.23.1', '["eu"]', 's', 1, %d, 1, 0, 'web-1', 0)`, seen),
+		node1+fmt.Sprintf(`('n0', 'web-1', 'old', 'linux', '', '', '[]', 's', 1, %d, 2, 0, 'old', 5)`, seen),
+		`INSERT INTO node_detail (node_id, details) VALUES ('n1', '{"os_version":{"name":"Debian"}}')`,
+		fmt.Sprintf(`INSERT INTO presence (node_id, last_seen, address) VALUES ('n1', %d, '192.0.2.1')`, seen),
+		`UPDATE counter SET value = 2 WHERE name = 'node'`,
+	)
+	s := storetest.Open(t, location)
+	want := node.Node{
+		ID: "n1", HostIdentifier: "web-1", Hostname: "web-1", Platform: "linux", OS: "Debian 12", OsqueryVersion: "5.23.1", Address: "192.0.2.1",
+		Tags: []string{"eu"}, Secret: "s", Enrolments: 1, EnrolledAt: start, LastSeen: start, Version: 1,
+		Details: map[string]map[string]string{"os_version": {"name": "Debian"}},
+	}
+	if diff := cmp.Diff(want, must(s.FindNode(t.Context(), "web-1"))(t)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for status, n := range map[string]int{node.StatusOnline: 1, node.StatusOffline: 0, node.StatusGone: 1, node.StatusQuarantined: 0} {
+		if page := must(s.Nodes(t.Context(), node.Filter{Status: status, Now: start.Add(node.OfflineAfter)}))(t); page.Total != n {
+			t.Errorf("%d nodes are %s", page.Total, status)
+		}
+	}
+	if got := timeline(t, s, "n1", "address"); got != "192.0.2.1 0-" {
+		t.Errorf("its addresses: %s", got)
+	}
+	secret(t, s, "servers", 0)
+	if n := enrol(t, s, enrolment("web-1", "servers", start)); n.ID != "n1" {
+		t.Errorf("it enrols as %+v", n)
+	}
+	must(s.RotateSecret(t.Context(), "s", keyHash("new"), start))(t)
 }
 
 // outline leaves of SQL what both engines must have in common.

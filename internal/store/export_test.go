@@ -3,11 +3,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3"
 
 	"github.com/musterhq/muster/internal/node"
 )
@@ -38,7 +41,7 @@ func Fill(t testing.TB, s *Store, n int, now time.Time) {
 			`INSERT INTO node (id, host_identifier, hostname, platform, os, osquery_version, tags, secret, enrolments, enrolled_at, version, old_until, search, gone_at)
 			SELECT id, host_identifier, hostname, platform, os, osquery_version, tags, 'fill', 1, enrolled_at, version, 0, search, 0`,
 			`INSERT INTO node_detail (node_id, details) SELECT id, '{"system_info":{"hostname":"x","cpu_brand":"y"}}'`,
-			`INSERT INTO presence (node_id, last_seen, address) SELECT id, last_seen, address`,
+			`INSERT INTO presence (node_id, last_seen, online_until, address) SELECT id, last_seen, last_seen + 90000000, address`,
 			`INSERT INTO node_tag (tag, node_id) SELECT 'all', id`,
 			`INSERT INTO node_tag (tag, node_id) SELECT team, id`,
 		} {
@@ -56,6 +59,42 @@ func Fill(t testing.TB, s *Store, n int, now time.Time) {
 
 // FillID is the id of Fill's i-th of n nodes; their order is not that of i.
 func FillID(i, n int) string { return fmt.Sprintf("node%012d", i*7919%n) }
+
+// OpenAt makes a database as it was with a number of migrations, with rows.
+func OpenAt(t testing.TB, location string, version int64, rows ...string) {
+	t.Helper()
+	d := dialectOf(location)
+	err := func() error {
+		write, read, err := d.open(t.Context(), location)
+		if err != nil {
+			return err
+		}
+		dir, err := fs.Sub(migrationFiles, "migrations/"+string(d))
+		if err != nil {
+			return err
+		}
+		engine, options, err := d.migrations()
+		if err != nil {
+			return err
+		}
+		provider, err := goose.NewProvider(engine, write, dir, options...)
+		if err != nil {
+			return err
+		}
+		if _, err := provider.UpTo(t.Context(), version); err != nil {
+			return err
+		}
+		for _, row := range rows {
+			if _, err := write.ExecContext(t.Context(), row); err != nil {
+				return err
+			}
+		}
+		return errors.Join(read.Close(), write.Close())
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Exec runs SQL that the store would not.
 func Exec(t testing.TB, s *Store, query string) {

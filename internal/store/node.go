@@ -2,159 +2,45 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/node"
 )
 
-var (
-	_ node.EnrolStore    = (*Store)(nil)
-	_ node.RegistryStore = (*Store)(nil)
-)
+var _ node.RegistryStore = (*Store)(nil)
 
 // nodeColumns are of node n and its presence p, for scanNode. A node that is
 // gone has no presence.
 const nodeColumns = `n.id, n.host_identifier, n.hostname, n.platform, n.os, n.osquery_version, n.tags, n.secret,
-	n.enrolments, n.enrolled_at, n.version, COALESCE(p.last_seen, 0), COALESCE(p.address, '')`
+	n.enrolments, n.enrolled_at, n.version, n.instance, n.machine, n.certificate, n.clashes, n.last_clash, n.clash_reason,
+	n.clone_of, n.quarantined_at, n.quarantine_reason, n.gone_at,
+	COALESCE(p.last_seen, 0), COALESCE(p.online_until, 0), COALESCE(p.seen, ''), COALESCE(p.address, '')`
 
 // scanNode reads nodeColumns, then whatever columns come after them.
 func scanNode(row scanner, more ...any) (node.Node, error) {
 	var n node.Node
-	var tags string
-	var enrolled, seen int64
+	var tags, endpoints string
+	var enrolled, clash, quarantined, gone, seen, until int64
 	dest := []any{
 		&n.ID, &n.HostIdentifier, &n.Hostname, &n.Platform, &n.OS, &n.OsqueryVersion, &tags, &n.Secret,
-		&n.Enrolments, &enrolled, &n.Version, &seen, &n.Address,
+		&n.Enrolments, &enrolled, &n.Version, &n.Instance, &n.Machine, &n.Certificate, &n.Clashes, &clash, &n.ClashReason,
+		&n.CloneOf, &quarantined, &n.QuarantineReason, &gone,
+		&seen, &until, &endpoints, &n.Address,
 	}
 	if err := row.Scan(append(dest, more...)...); err != nil {
 		return node.Node{}, err
 	}
-	n.EnrolledAt, n.LastSeen = moment(enrolled), moment(seen)
-	err := json.Unmarshal([]byte(tags), &n.Tags)
+	n.EnrolledAt, n.LastClash, n.QuarantinedAt, n.GoneAt = moment(enrolled), moment(clash), moment(quarantined), moment(gone)
+	n.LastSeen, n.Patience = moment(seen), patienceOf(seen, until)
+	var err error
+	if n.Seen, err = parseSeen(endpoints); err != nil {
+		return node.Node{}, err
+	}
+	err = json.Unmarshal([]byte(tags), &n.Tags)
 	return n, err
-}
-
-// Enrol implements [node.EnrolStore]. Who shows a secret that is not known
-// costs one read and never waits for a writer.
-func (s *Store) Enrol(ctx context.Context, e node.Enrolment, admit func(*node.Secret) error) (node.Node, error) {
-	var known int
-	err := s.read.QueryRowContext(ctx, `SELECT 1 FROM secret WHERE hash = $1`, e.SecretHash[:]).Scan(&known)
-	if errors.Is(err, sql.ErrNoRows) {
-		if err := admit(nil); err != nil {
-			return node.Node{}, err
-		}
-		return node.Node{}, errs.New(errs.Unauthenticated, "enroll secret is not known")
-	}
-	if err != nil {
-		return node.Node{}, fail("enrol node", err)
-	}
-	var n node.Node
-	err = s.tx(ctx, func(t *tx) error {
-		secret, err := t.use(ctx, e.SecretHash, e.Now)
-		if err != nil {
-			return err
-		}
-		if err := admit(secret); err != nil {
-			return err
-		}
-		if secret == nil {
-			return errs.New(errs.Unauthenticated, "enroll secret is not known")
-		}
-		n, err = t.enrol(ctx, e, *secret)
-		return err
-	})
-	if err != nil {
-		return node.Node{}, fail("enrol node", err)
-	}
-	return n, nil
-}
-
-// enrol keeps the node of an admitted enrolment.
-func (t *tx) enrol(ctx context.Context, e node.Enrolment, secret node.Secret) (node.Node, error) {
-	n := e.Node
-	for _, field := range []*string{&n.ID, &n.HostIdentifier, &n.Hostname, &n.Platform, &n.OS, &n.OsqueryVersion, &n.Address} {
-		*field = text(*field)
-	}
-	n.Secret = secret.Name
-	version, err := t.next(ctx, counterNode, 1)
-	if err != nil {
-		return n, err
-	}
-	had, err := all(ctx, t, scanTags, `SELECT tags FROM node WHERE host_identifier = $1 AND gone_at = 0`, n.HostIdentifier)
-	if err != nil {
-		return n, err
-	}
-	n.Tags = node.MergeTags(slices.Concat(had...), secret.Tags)
-	tags, err := tagList(n.Tags)
-	if err != nil {
-		return n, err
-	}
-	n.Version = version
-	var enrolled int64
-	err = t.QueryRowContext(ctx, `
-		INSERT INTO node (id, host_identifier, hostname, platform, os, osquery_version, tags, secret,
-			enrolments, enrolled_at, version, key_hash, old_key_hash, old_until, search, gone_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11, NULL, 0, $12, 0)
-		ON CONFLICT (host_identifier) WHERE gone_at = 0 DO UPDATE SET
-			hostname = excluded.hostname, platform = excluded.platform, os = excluded.os,
-			osquery_version = excluded.osquery_version, tags = excluded.tags, secret = excluded.secret,
-			enrolments = node.enrolments + 1, version = excluded.version,
-			old_key_hash = node.key_hash, old_until = $13, key_hash = excluded.key_hash, 
-			search = replace(excluded.search, excluded.id, node.id)
-		RETURNING id, enrolments, enrolled_at`,
-		n.ID, n.HostIdentifier, n.Hostname, n.Platform, n.OS, n.OsqueryVersion, tags, n.Secret,
-		micros(n.EnrolledAt), version, e.KeyHash[:], searchText(n), micros(e.Now.Add(node.KeyGrace)),
-	).Scan(&n.ID, &n.Enrolments, &enrolled)
-	if err != nil {
-		return n, err
-	}
-	n.EnrolledAt = moment(enrolled)
-	if err := t.setDetails(ctx, n); err != nil {
-		return n, err
-	}
-	if len(had) > 0 || len(n.Tags) > 0 {
-		return n, t.setTags(ctx, n.ID, n.Tags)
-	}
-	return n, nil
-}
-
-// searchText is what a node is found by, besides its address.
-func searchText(n node.Node) string {
-	return strings.ToLower(n.ID + "\n" + n.Hostname + "\n" + n.HostIdentifier)
-}
-
-func scanTags(row scanner) ([]string, error) {
-	var list string
-	if err := row.Scan(&list); err != nil {
-		return nil, err
-	}
-	var tags []string
-	err := json.Unmarshal([]byte(list), &tags)
-	return tags, err
-}
-
-// setDetails keeps what a node said at enrolment, and that it was there.
-func (t *tx) setDetails(ctx context.Context, n node.Node) error {
-	details, err := document(n.Details)
-	if err != nil {
-		return err
-	}
-	if _, err := t.exec(ctx, `
-		INSERT INTO node_detail (node_id, details) VALUES ($1, $2)
-		ON CONFLICT (node_id) DO UPDATE SET details = excluded.details`, n.ID, details); err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `
-		INSERT INTO presence (node_id, last_seen, address) VALUES ($1, $2, $3)
-		ON CONFLICT (node_id) DO UPDATE SET last_seen = excluded.last_seen,
-			address = CASE excluded.address WHEN '' THEN presence.address ELSE excluded.address END
-		WHERE excluded.last_seen >= presence.last_seen`, n.ID, micros(n.LastSeen), n.Address)
-	return err
 }
 
 // setTags makes the rows of node_tag the same as the node's tags.
@@ -162,20 +48,17 @@ func (t *tx) setTags(ctx context.Context, id string, tags []string) error {
 	if _, err := t.exec(ctx, `DELETE FROM node_tag WHERE node_id = $1`, id); err != nil {
 		return err
 	}
-	if len(tags) == 0 {
-		return nil
-	}
-	rows := make([][]any, 0, len(tags))
+	return t.addTags(ctx, id, tags)
+}
+
+// addTags adds the tags of a node that has none in node_tag.
+func (t *tx) addTags(ctx context.Context, id string, tags []string) error {
 	for _, tag := range tags {
-		rows = append(rows, []any{text(tag)})
+		if _, err := t.exec(ctx, `INSERT INTO node_tag (tag, node_id) VALUES ($1, $2)`, text(tag), id); err != nil {
+			return err
+		}
 	}
-	list, err := document(rows)
-	if err != nil {
-		return err
-	}
-	_, err = t.exec(ctx, `
-		INSERT INTO node_tag (tag, node_id) SELECT t.tag, CAST($1 AS TEXT) FROM `+t.dialect.bulk(2, "tag text"), id, list)
-	return err
+	return nil
 }
 
 // NodesSince implements [node.RegistryStore]. Version 0 leaves out the nodes
@@ -195,7 +78,7 @@ func (s *Store) NodesSince(ctx context.Context, version int64, yield func(node.C
 		changed += ` AND n.gone_at = 0`
 	}
 	rows, err := s.read.QueryContext(ctx, `
-		SELECT `+nodeColumns+`, n.key_hash, n.old_key_hash, n.old_until, n.gone_at
+		SELECT `+nodeColumns+`, n.key_hash, n.old_key_hash, n.old_until
 		FROM node n LEFT JOIN presence p ON p.node_id = n.id WHERE `+changed+` ORDER BY n.version`, version)
 	if err != nil {
 		return version, fail("read changed nodes", err)
@@ -217,54 +100,13 @@ func (s *Store) NodesSince(ctx context.Context, version int64, yield func(node.C
 func scanChange(row scanner) (node.Change, error) {
 	var c node.Change
 	var key, oldKey []byte
-	var until, gone int64
+	var until int64
 	var err error
-	if c.Node, err = scanNode(row, &key, &oldKey, &until, &gone); err != nil {
+	if c.Node, err = scanNode(row, &key, &oldKey, &until); err != nil {
 		return c, err
 	}
-	c.Key, c.OldKey, c.OldUntil, c.Gone = hash(key), hash(oldKey), moment(until), gone != 0
+	c.Key, c.OldKey, c.OldUntil, c.Gone = hash(key), hash(oldKey), moment(until), !c.Node.GoneAt.IsZero()
 	return c, nil
-}
-
-// touchChunk bounds the rows of one statement that keeps touches.
-const touchChunk = 5000
-
-// TouchNodes implements [node.RegistryStore]. It moves no time backwards and
-// changes no version. Each chunk is a transaction, so that enrolments need not
-// wait for all.
-func (s *Store) TouchNodes(ctx context.Context, touches []node.Touch) error {
-	// In the order of the key, so that two servers take rows in the same order,
-	// and each node once, because which of two rows UPDATE takes is not defined.
-	touches = slices.Clone(touches)
-	slices.SortFunc(touches, func(a, b node.Touch) int {
-		if c := strings.Compare(a.ID, b.ID); c != 0 {
-			return c
-		}
-		return b.Seen.Compare(a.Seen)
-	})
-	touches = slices.CompactFunc(touches, func(a, b node.Touch) bool { return a.ID == b.ID })
-	for chunk := range slices.Chunk(touches, touchChunk) {
-		rows := make([][]any, 0, len(chunk))
-		for _, t := range chunk {
-			rows = append(rows, []any{text(t.ID), micros(t.Seen), text(t.Address)})
-		}
-		list, err := document(rows)
-		if err != nil {
-			return fail("keep presence", err)
-		}
-		err = s.tx(ctx, func(t *tx) error {
-			_, err := t.exec(ctx, `
-				UPDATE presence SET last_seen = t.seen,
-					address = CASE t.address WHEN '' THEN presence.address ELSE t.address END
-				FROM `+s.dialect.bulk(1, "id text", "seen bigint", "address text")+`
-				WHERE presence.node_id = t.id AND t.seen >= presence.last_seen`, list)
-			return err
-		})
-		if err != nil {
-			return fail("keep presence", err)
-		}
-	}
-	return nil
 }
 
 const noNode = "there is no node with that id"
@@ -276,59 +118,142 @@ func (s *Store) SetNodeTags(ctx context.Context, id string, tags []string) (node
 	if err != nil {
 		return node.Node{}, fail("set tags", err)
 	}
-	var n node.Node
-	err = s.tx(ctx, func(t *tx) error {
-		version, err := t.next(ctx, counterNode, 1)
-		if err != nil {
+	n, err := s.changeNode(ctx, id, func(t *tx, id string) error {
+		if _, err := t.exec(ctx, `UPDATE node SET tags = $1 WHERE id = $2`, list, id); err != nil {
 			return err
 		}
-		changed, err := t.exec(ctx, `UPDATE node SET tags = $1, version = $2 WHERE id = $3 AND gone_at = 0`, list, version, text(id))
-		if err != nil {
-			return err
-		}
-		if changed == 0 {
-			return errs.New(errs.NotFound, noNode)
-		}
-		if err := t.setTags(ctx, text(id), tags); err != nil {
-			return err
-		}
-		n, err = scanNode(t.QueryRowContext(ctx, `
-			SELECT `+nodeColumns+` FROM node n JOIN presence p ON p.node_id = n.id WHERE n.id = $1`, text(id)))
-		return err
+		return t.setTags(ctx, id, tags)
 	})
 	return n, fail("set tags", err)
 }
 
-// DeleteNode forgets a node's keys, tags and details. Its row stays, so that
-// the registries of all servers learn that it is gone and old events keep a
-// name; an agent with its host identifier enrols as a new node. NotFound
-// without one.
-func (s *Store) DeleteNode(ctx context.Context, id string) error {
+// SetQuarantine puts a node under quarantine since a time, or releases it with
+// the zero time; then the reason is of no use. It returns the node without
+// details. NotFound without one.
+func (s *Store) SetQuarantine(ctx context.Context, id, reason string, at time.Time) (node.Node, error) {
+	if at.IsZero() {
+		reason = ""
+	}
+	n, err := s.changeNode(ctx, id, func(t *tx, id string) error {
+		_, err := t.exec(ctx, `UPDATE node SET quarantined_at = $1, quarantine_reason = $2 WHERE id = $3`, micros(at), text(reason), id)
+		return err
+	})
+	return n, fail("set quarantine", err)
+}
+
+// RevokeNode forgets a node's keys, the one before too. The node stays, and may
+// enrol again. NotFound without one.
+func (s *Store) RevokeNode(ctx context.Context, id string) error {
+	_, err := s.changeNode(ctx, id, func(t *tx, id string) error {
+		_, err := t.exec(ctx, `UPDATE node SET key_hash = NULL, old_key_hash = NULL, old_until = 0 WHERE id = $1`, id)
+		return err
+	})
+	return fail("revoke a node's key", err)
+}
+
+// changeNode changes a node that is there, under a new version.
+func (s *Store) changeNode(ctx context.Context, id string, change func(t *tx, id string) error) (node.Node, error) {
 	id = text(id)
+	var n node.Node
 	err := s.tx(ctx, func(t *tx) error {
 		version, err := t.next(ctx, counterNode, 1)
 		if err != nil {
 			return err
 		}
-		changed, err := t.exec(ctx, `
-			UPDATE node SET key_hash = NULL, old_key_hash = NULL, old_until = 0, tags = '[]', version = $1, gone_at = $2
-			WHERE id = $3 AND gone_at = 0`, version, micros(s.now()), id)
+		changed, err := t.exec(ctx, `UPDATE node SET version = $1 WHERE id = $2 AND gone_at = 0`, version, id)
 		if err != nil {
 			return err
 		}
 		if changed == 0 {
 			return errs.New(errs.NotFound, noNode)
 		}
-		for _, query := range []string{
-			`DELETE FROM node_tag WHERE node_id = $1`,
-			`DELETE FROM node_detail WHERE node_id = $1`,
-			`DELETE FROM presence WHERE node_id = $1`,
-		} {
-			if _, err := t.exec(ctx, query, id); err != nil {
-				return err
+		if err := change(t, id); err != nil {
+			return err
+		}
+		n, err = scanNode(t.QueryRowContext(ctx, `
+			SELECT `+nodeColumns+` FROM node n LEFT JOIN presence p ON p.node_id = n.id WHERE n.id = $1`, id))
+		return err
+	})
+	return n, err
+}
+
+// DeleteNode forgets a node's keys, tags, attributes and details; its values
+// become history. Its row stays, so that the registries of all servers learn
+// that it is gone and old events keep a name; an agent with its host identifier
+// enrols as a new node. NotFound without one.
+func (s *Store) DeleteNode(ctx context.Context, id string) error {
+	gone, err := s.ExpireNodes(ctx, []string{id})
+	if err == nil && len(gone) == 0 {
+		return errs.New(errs.NotFound, noNode)
+	}
+	return err
+}
+
+// expireChunk bounds the nodes that one transaction removes.
+const expireChunk = 1000
+
+// ExpireNodes deletes many nodes, as DeleteNode does one, and returns those that
+// were there. Each chunk is a transaction; with an error, what it returns is
+// gone all the same.
+func (s *Store) ExpireNodes(ctx context.Context, ids []string) (gone []string, err error) {
+	for chunk := range slices.Chunk(ids, expireChunk) {
+		var removed []string
+		err := s.tx(ctx, func(t *tx) (err error) {
+			removed, err = t.remove(ctx, chunk, micros(s.now()))
+			return err
+		})
+		if err != nil {
+			return gone, fail("delete nodes", err)
+		}
+		gone = append(gone, removed...)
+	}
+	return gone, nil
+}
+
+func (t *tx) remove(ctx context.Context, ids []string, now int64) (gone []string, err error) {
+	version, err := t.next(ctx, counterNode, 1)
+	if err != nil {
+		return nil, err
+	}
+	list, err := idList(ids)
+	if err != nil {
+		return nil, err
+	}
+	among := ` IN (SELECT t.id FROM ` + t.dialect.bulk(1, "id text") + `)`
+	known, err := all(ctx, t, scanKnown, `
+		SELECT `+nodeColumns+`, `+sinceColumns+` FROM node n LEFT JOIN presence p ON p.node_id = n.id
+		WHERE n.gone_at = 0 AND n.id`+among, list)
+	if err != nil || len(known) == 0 {
+		return nil, err
+	}
+	said, err := t.attributesOf(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var history []past
+	for _, k := range known {
+		gone = append(gone, k.ID)
+		values := valuesOf(k.Node)
+		history = append(history, k.changes(node.Node{}, now)...)
+		for _, p := range said[k.ID] {
+			if !slices.Contains(values, value{p.attribute, p.value}) {
+				p.until = now
+				history = append(history, p)
 			}
 		}
-		return nil
-	})
-	return fail("delete node", err)
+	}
+	if err := t.supersede(ctx, history); err != nil {
+		return nil, err
+	}
+	if _, err := t.exec(ctx, `
+		UPDATE node SET key_hash = NULL, old_key_hash = NULL, old_until = 0, tags = '[]', version = $2, gone_at = $3
+		WHERE gone_at = 0 AND id`+among, list, version, now); err != nil {
+		return nil, err
+	}
+	for _, table := range []string{"node_tag", "node_detail", "node_attribute", "presence"} {
+		if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE node_id`+among, list); err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
 }

@@ -13,12 +13,6 @@ import (
 	"github.com/musterhq/muster/internal/node"
 )
 
-// What a filter's Status may be.
-const (
-	StatusOnline  = "online"
-	StatusOffline = "offline"
-)
-
 // Bounds of a page of any list.
 const (
 	pageLimit    = 50
@@ -37,17 +31,22 @@ func limited(limit int) int {
 type sortColumn struct {
 	expr   string
 	number bool
-	from   string // both tables, the one with the index first
+	from   string // both tables, the one with the index first, up to the conditions
 	id     string // as that index has it
 }
 
-func sortColumnOf(name string) (sortColumn, bool) {
-	// Not a plain JOIN: SQLite reads the tables of a CROSS JOIN in the order
-	// written. To PostgreSQL it makes no difference.
-	const (
-		byNode     = `node n CROSS JOIN presence p`
-		byPresence = `presence p CROSS JOIN node n`
-	)
+// Not a plain JOIN: SQLite reads the tables of a CROSS JOIN in the order
+// written. To PostgreSQL it makes no difference.
+const (
+	byNode     = `node n CROSS JOIN presence p WHERE p.node_id = n.id AND `
+	byPresence = `presence p CROSS JOIN node n WHERE p.node_id = n.id AND `
+	byGone     = `node n LEFT JOIN presence p ON p.node_id = n.id WHERE `
+)
+
+func sortColumnOf(name string, gone bool) (sortColumn, bool) {
+	if gone {
+		return goneColumnOf(name)
+	}
 	switch name {
 	case "hostname":
 		return sortColumn{`lower(n.hostname)`, false, byNode, `n.id`}, true
@@ -65,6 +64,20 @@ func sortColumnOf(name string) (sortColumn, bool) {
 		return sortColumn{`p.address`, false, byPresence, `p.node_id`}, true
 	}
 	return sortColumn{}, false
+}
+
+// goneColumnOf is sortColumnOf for nodes that are gone. They have no presence:
+// the last that was seen of them is that they went.
+func goneColumnOf(name string) (sortColumn, bool) {
+	switch name {
+	case "status", "last_seen":
+		return sortColumn{`n.gone_at`, true, byGone, `n.id`}, true
+	case "address":
+		return sortColumn{`n.id`, false, byGone, `n.id`}, true
+	}
+	c, ok := sortColumnOf(name, false)
+	c.from = byGone
+	return c, ok
 }
 
 // nodeCursor is where a page of nodes ended.
@@ -96,7 +109,11 @@ func (w *where) String() string { return strings.Join(w.conditions, " AND ") }
 // nodeWhere turns the filter into conditions on node n and presence p.
 func nodeWhere(f node.Filter) (*where, error) {
 	w := &where{}
-	w.add(`n.gone_at = 0`)
+	if f.Status == node.StatusGone {
+		w.add(`n.gone_at <> 0`)
+	} else {
+		w.add(`n.gone_at = 0`)
+	}
 	if len(f.Search) > maxSearch {
 		return nil, errs.Field("search", "is longer than %d bytes", maxSearch)
 	}
@@ -115,13 +132,15 @@ func nodeWhere(f node.Filter) (*where, error) {
 		w.add(`n.osquery_version = ?`, text(f.Version))
 	}
 	switch f.Status {
-	case "":
-	case StatusOnline:
-		w.add(`p.last_seen >= ?`, onlineSince(f.Now))
-	case StatusOffline:
-		w.add(`p.last_seen < ?`, onlineSince(f.Now))
+	case "", node.StatusGone:
+	case node.StatusOnline:
+		w.add(`p.online_until >= ?`, micros(f.Now))
+	case node.StatusOffline:
+		w.add(`p.online_until < ?`, micros(f.Now))
+	case node.StatusQuarantined:
+		w.add(`n.quarantined_at <> 0`)
 	default:
-		return nil, errs.Field("status", "%q is no status; use online or offline", f.Status)
+		return nil, errs.Field("status", "%q is no status; use online, offline, quarantined or gone", f.Status)
 	}
 	return w, nil
 }
@@ -134,16 +153,12 @@ func likeEscaper() *strings.Replacer {
 	return strings.NewReplacer(`!`, `!!`, `%`, `!%`, `_`, `!_`)
 }
 
-// onlineSince is the least last_seen of a node that [node.Node.Online] calls
-// online.
-func onlineSince(now time.Time) int64 { return micros(now.Add(-node.OfflineAfter)) }
-
 // Nodes returns one page of the nodes that a filter means. Pages continue
 // after the last node of the one before, so that nodes which come and go
 // meanwhile move no other node across a page's edge.
 func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 	f.Sort = cmp.Or(f.Sort, "hostname")
-	column, ok := sortColumnOf(f.Sort)
+	column, ok := sortColumnOf(f.Sort, f.Status == node.StatusGone)
 	if !ok {
 		return node.Page{}, errs.Field("sort", "%q is nothing to sort by; use hostname, platform, os, osquery_version, status, last_seen, enrolled_at or address", f.Sort)
 	}
@@ -175,7 +190,7 @@ func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 		n, err := scanNode(row, value)
 		at.ID = n.ID
 		return item{n, at}, err
-	}, `SELECT `+nodeColumns+`, `+column.expr+` FROM `+column.from+` WHERE p.node_id = n.id AND `+w.String()+`
+	}, `SELECT `+nodeColumns+`, `+column.expr+` FROM `+column.from+w.String()+`
 		ORDER BY `+column.expr+order+`, `+column.id+order+` LIMIT `+strconv.Itoa(limit+1), w.args...)
 	if err != nil {
 		return node.Page{}, fail("list nodes", err)
@@ -200,8 +215,8 @@ func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 // presence an index of node is enough.
 func (s *Store) countNodes(ctx context.Context, f node.Filter, w *where) (total int, err error) {
 	from := `node n WHERE `
-	if f.Status != "" {
-		from = `node n CROSS JOIN presence p WHERE p.node_id = n.id AND `
+	if f.Status == node.StatusOnline || f.Status == node.StatusOffline {
+		from = byNode
 	}
 	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM `+from+w.String(), w.args...).Scan(&total)
 	return total, err
@@ -247,31 +262,53 @@ func badCursor() error {
 	return errs.Field("cursor", "does not belong to this list; begin with the first page")
 }
 
-// Node returns a node with its details. NotFound without one, or when it was
-// deleted.
+// Node returns a node with its details and attributes. NotFound without one, or
+// when it was deleted.
 func (s *Store) Node(ctx context.Context, id string) (node.Node, error) {
+	n, err := s.node(ctx, text(id))
+	if err == nil && !n.GoneAt.IsZero() {
+		return node.Node{}, errs.New(errs.NotFound, noNode)
+	}
+	return n, err
+}
+
+// node returns a node by a clean id, also one that is gone.
+func (s *Store) node(ctx context.Context, id string) (node.Node, error) {
 	var details string
 	n, err := scanNode(s.read.QueryRowContext(ctx, `
-		SELECT `+nodeColumns+`, d.details FROM node n
-		JOIN presence p ON p.node_id = n.id JOIN node_detail d ON d.node_id = n.id
-		WHERE n.id = $1 AND n.gone_at = 0`, text(id)), &details)
+		SELECT `+nodeColumns+`, COALESCE(d.details, 'null') FROM node n
+		LEFT JOIN presence p ON p.node_id = n.id LEFT JOIN node_detail d ON d.node_id = n.id WHERE n.id = $1`, id), &details)
 	if err == nil {
 		err = json.Unmarshal([]byte(details), &n.Details)
 	}
 	if err != nil {
 		return node.Node{}, fail("read node", missing(err, noNode))
 	}
+	said, err := all(ctx, s.read, scanAttribute, `SELECT node_id, attribute, value, since FROM node_attribute WHERE node_id = $1`, id)
+	if err != nil {
+		return node.Node{}, fail("read node", err)
+	}
+	for _, a := range said {
+		if n.Attributes == nil {
+			n.Attributes = map[string]string{}
+		}
+		n.Attributes[a.attribute] = a.value
+	}
 	return n, nil
 }
 
-// FindNode returns the node with that id, or else that host identifier, or
-// else that hostname, with its details. NotFound without one; Conflict if
-// several have the hostname.
+// FindNode returns the node with that id, which may be gone, or else with that
+// host identifier, or else with that hostname, with its details and attributes.
+// A clone has not the host identifier that it claims. NotFound without one;
+// Conflict if several have the hostname.
 func (s *Store) FindNode(ctx context.Context, name string) (node.Node, error) {
 	name = text(name)
+	n, err := s.node(ctx, name)
+	if !errs.Is(err, errs.NotFound) {
+		return n, err
+	}
 	for _, condition := range []string{
-		`id = $1`,
-		`host_identifier = $1`,
+		`clone_of = '' AND host_identifier = $1`,
 		`lower(hostname) = lower($1) AND hostname = $1`, // the first part has an index
 	} {
 		ids, err := all(ctx, s.read, scanText, `SELECT id FROM node WHERE gone_at = 0 AND `+condition+` LIMIT 2`, name)
@@ -306,8 +343,10 @@ func (s *Store) NodeFacets(ctx context.Context, now time.Time) (node.Facets, err
 		args  []any
 	}{
 		{&f.Total, `SELECT count(*) FROM node WHERE gone_at = 0`, nil},
-		{&f.Online, `SELECT count(*) FROM presence WHERE last_seen >= $1`, []any{onlineSince(now)}},
+		{&f.Online, `SELECT count(*) FROM presence WHERE online_until >= $1`, []any{micros(now)}},
 		{&f.New24h, `SELECT count(*) FROM node WHERE gone_at = 0 AND enrolled_at >= $1`, []any{micros(now.Add(-24 * time.Hour))}},
+		{&f.Quarantined, `SELECT count(*) FROM node WHERE gone_at = 0 AND quarantined_at <> 0`, nil},
+		{&f.Clashes24h, `SELECT count(*) FROM node WHERE gone_at = 0 AND last_clash <> 0 AND last_clash >= $1`, []any{micros(now.Add(-24 * time.Hour))}},
 	} {
 		if err := s.read.QueryRowContext(ctx, one.query, one.args...).Scan(one.count); err != nil {
 			return node.Facets{}, fail("count nodes", err)

@@ -38,19 +38,26 @@ func enrolment(name, secret string, now time.Time) node.Enrolment {
 	}
 }
 
-// usable admits who shows a usable secret.
-func usable(now time.Time) func(*node.Secret) error {
-	return func(s *node.Secret) error {
+// usable admits who shows a usable secret: as the node that is no clone, if
+// there is one.
+func usable(e node.Enrolment) func(*node.Secret, []node.Node) (node.Verdict, error) {
+	return func(s *node.Secret, known []node.Node) (node.Verdict, error) {
 		if s == nil {
-			return errs.New(errs.Unauthenticated, "unknown")
+			return node.Verdict{}, errs.New(errs.Unauthenticated, "unknown")
 		}
-		return s.Usable(now)
+		n := e.Node
+		n.Secret, n.Tags = s.Name, node.MergeTags(s.Tags, nil)
+		if len(known) > 0 && known[0].CloneOf == "" {
+			k := known[0]
+			n.ID, n.EnrolledAt, n.Enrolments, n.Tags = k.ID, k.EnrolledAt, k.Enrolments+1, node.MergeTags(k.Tags, s.Tags)
+		}
+		return node.Verdict{Node: n}, s.Usable(e.Now, netip.Addr{})
 	}
 }
 
 func enrol(t testing.TB, s *store.Store, e node.Enrolment) node.Node {
 	t.Helper()
-	return must(s.Enrol(t.Context(), e, usable(e.Now)))(t)
+	return must(s.Enrol(t.Context(), e, usable(e)))(t)
 }
 
 // since returns the changes after a version, and the new one.
@@ -88,12 +95,15 @@ func testEnrol(t *testing.T, s *store.Store) {
 func testEnrolRefused(t *testing.T, s *store.Store) {
 	secret(t, s, "servers", 0)
 	refusal := errors.New("no")
-	_, err := s.Enrol(t.Context(), enrolment("web-1", "servers", start), func(*node.Secret) error { return refusal })
+	_, err := s.Enrol(t.Context(), enrolment("web-1", "servers", start), func(*node.Secret, []node.Node) (node.Verdict, error) { return node.Verdict{}, refusal })
 	if !errors.Is(err, refusal) {
 		t.Errorf("got %v, want the error of admit as it is", err)
 	}
 	var shown *node.Secret
-	_, err = s.Enrol(t.Context(), enrolment("web-1", "guessed", start), func(s *node.Secret) error { shown = s; return refusal })
+	_, err = s.Enrol(t.Context(), enrolment("web-1", "guessed", start), func(s *node.Secret, _ []node.Node) (node.Verdict, error) {
+		shown = s
+		return node.Verdict{}, refusal
+	})
 	if !errors.Is(err, refusal) || shown != nil {
 		t.Errorf("unknown secret: got %v and secret %v", err, shown)
 	}
@@ -164,7 +174,7 @@ func testEnrolUses(t *testing.T, s *store.Store) {
 	secret(t, s, "few", limit)
 	failures := together(agents, func(i int) error {
 		e := enrolment(fmt.Sprintf("web-%d", i), "few", start)
-		_, err := s.Enrol(t.Context(), e, usable(start))
+		_, err := s.Enrol(t.Context(), e, usable(e))
 		return err
 	})
 	admitted := 0
@@ -188,7 +198,8 @@ func testEnrolTogether(t *testing.T, s *store.Store) {
 	secret(t, s, "servers", 0)
 	const times = 12
 	for _, err := range together(times, func(int) error {
-		_, err := s.Enrol(t.Context(), enrolment("web-1", "servers", start), usable(start))
+		e := enrolment("web-1", "servers", start)
+		_, err := s.Enrol(t.Context(), e, usable(e))
 		return err
 	}) {
 		ok(t, err)
@@ -229,6 +240,88 @@ func testNodeDelete(t *testing.T, s *store.Store) {
 		Tags: []node.Count{{Value: "eu", Count: 1}}, Versions: []node.Count{{Value: "5.23.1", Count: 1}},
 	}, f); diff != "" {
 		t.Errorf("facets (-want +got):\n%s", diff)
+	}
+}
+
+// testGone: a node that is gone keeps its names, and is in the lists of those
+// alone, in any order.
+func testGone(t *testing.T, s *store.Store) {
+	const count, here = 23, 4
+	fleet(t, s, count+here)
+	page := must(s.Nodes(t.Context(), node.Filter{Sort: "enrolled_at", Limit: count}))(t)
+	for _, n := range page.Nodes {
+		ok(t, s.TouchNodes(t.Context(), []node.Touch{{ID: n.ID, Seen: start.Add(time.Hour), Attributes: map[string]string{"a": "b"}}}))
+		ok(t, s.DeleteNode(t.Context(), n.ID))
+		wantKind(t, s.DeleteNode(t.Context(), n.ID), errs.NotFound)
+		got := must(s.FindNode(t.Context(), n.ID))(t)
+		if got.GoneAt.IsZero() || got.HostIdentifier != n.HostIdentifier || got.Hostname != n.Hostname || got.Secret != n.Secret ||
+			len(got.Tags) != 0 || got.Attributes != nil || got.Details != nil || got.Online(start) {
+			t.Errorf("gone: %+v", got)
+		}
+		_, err := s.FindNode(t.Context(), n.HostIdentifier)
+		wantKind(t, err, errs.NotFound)
+	}
+	for _, sort := range []string{"", "hostname", "platform", "os", "osquery_version", "status", "last_seen", "enrolled_at", "address"} {
+		for _, desc := range []bool{false, true} {
+			f := node.Filter{Status: node.StatusGone, Sort: sort, Desc: desc, Limit: 5}
+			seen := map[string]bool{}
+			for {
+				page := must(s.Nodes(t.Context(), f))(t)
+				for _, n := range page.Nodes {
+					seen[n.ID] = true
+					if n.GoneAt.IsZero() {
+						t.Errorf("sort %q: %+v is there", sort, n)
+					}
+				}
+				if page.Total != count {
+					t.Fatalf("sort %q: total is %d", sort, page.Total)
+				}
+				if f.Cursor = page.Next; f.Cursor == "" {
+					break
+				}
+			}
+			if len(seen) != count {
+				t.Errorf("sort %q, desc %v: %d nodes", sort, desc, len(seen))
+			}
+		}
+	}
+	for status, want := range map[string]int{"": here, node.StatusGone: count, node.StatusOnline: here, node.StatusOffline: 0, node.StatusQuarantined: 0} {
+		if page := must(s.Nodes(t.Context(), node.Filter{Status: status, Now: start}))(t); page.Total != want {
+			t.Errorf("status %q: %d nodes, want %d", status, page.Total, want)
+		}
+	}
+}
+
+// testExpire removes more than fit in one transaction, some twice, some that
+// are not there.
+func testExpire(t *testing.T, s *store.Store) {
+	const count = 2100
+	store.Fill(t, s, count, start)
+	ids := []string{"nobody"}
+	for i := range count - 1 {
+		ids = append(ids, store.FillID(i, count))
+	}
+	ids = append(ids, ids[1], "\x00")
+	_, version := since(t, s, 0)
+	gone := must(s.ExpireNodes(t.Context(), ids))(t)
+	slices.Sort(gone)
+	if want := slices.Compact(slices.Sorted(slices.Values(ids[1 : len(ids)-1]))); !slices.Equal(want, gone) {
+		t.Errorf("%d are gone, want %d", len(gone), len(want))
+	}
+	changes, _ := since(t, s, version)
+	for _, c := range changes {
+		if !c.Gone || c.Key != (node.KeyHash{}) {
+			t.Fatalf("the registries hear %+v", c)
+		}
+	}
+	if page := must(s.Nodes(t.Context(), node.Filter{}))(t); len(changes) != count-1 || page.Total != 1 {
+		t.Errorf("%d changes, %d nodes are left", len(changes), page.Total)
+	}
+	if gone := must(s.ExpireNodes(t.Context(), ids))(t); len(gone) != 0 {
+		t.Errorf("%d went twice", len(gone))
+	}
+	if list := must(s.Who(t.Context(), node.Who{Attribute: node.AttributeHostIdentifier, Value: "host-000007", At: start.Add(time.Hour)}))(t); len(list) != 1 {
+		t.Errorf("its events cannot be joined: %v", list)
 	}
 }
 
@@ -290,7 +383,8 @@ func testNodesSince(t *testing.T, s *store.Store) {
 	go func() {
 		done <- together(writers, func(w int) error {
 			for i := range each {
-				if _, err := s.Enrol(t.Context(), enrolment(fmt.Sprintf("web-%d-%d", w, i), "servers", start), usable(start)); err != nil {
+				e := enrolment(fmt.Sprintf("web-%d-%d", w, i), "servers", start)
+				if _, err := s.Enrol(t.Context(), e, usable(e)); err != nil {
 					return err
 				}
 			}
@@ -451,16 +545,16 @@ func testNodeFilter(t *testing.T, s *store.Store) {
 		{"percent", node.Filter{Search: "%"}, 1},
 		{"underscore", node.Filter{Search: "d_%!o"}, 1},
 		{"nothing", node.Filter{Search: "host_0001"}, 0},
-		{"online", node.Filter{Status: store.StatusOnline, Now: now}, 16},
-		{"offline", node.Filter{Status: store.StatusOffline, Now: now}, 9},
-		{"all at once", node.Filter{Status: store.StatusOnline, Now: now, Search: "host", Tag: "all", Platform: "linux", Version: "5.23.1", Desc: true, Sort: "last_seen"}, 2},
+		{"online", node.Filter{Status: node.StatusOnline, Now: now}, 16},
+		{"offline", node.Filter{Status: node.StatusOffline, Now: now}, 9},
+		{"all at once", node.Filter{Status: node.StatusOnline, Now: now, Search: "host", Tag: "all", Platform: "linux", Version: "5.23.1", Desc: true, Sort: "last_seen"}, 2},
 	} {
 		page := must(s.Nodes(t.Context(), c.filter))(t)
 		if page.Total != c.want || len(page.Nodes) != c.want {
 			t.Errorf("%s: got %d nodes and total %d, want %d", c.name, len(page.Nodes), page.Total, c.want)
 		}
 		for _, n := range page.Nodes {
-			if c.filter.Status != "" && n.Online(now) != (c.filter.Status == store.StatusOnline) {
+			if c.filter.Status != "" && n.Online(now) != (c.filter.Status == node.StatusOnline) {
 				t.Errorf("%s: node and filter do not agree who is online: %v", c.name, n.LastSeen)
 			}
 		}
@@ -543,37 +637,13 @@ func testNodeMany(t *testing.T, s *store.Store) {
 		touches = append(touches, node.Touch{ID: id, Seen: start.Add(time.Hour), Address: "198.51.100.7"})
 	}
 	ok(t, s.TouchNodes(t.Context(), touches))
-	if page := must(s.Nodes(t.Context(), node.Filter{Search: "198.51.100.7", Status: store.StatusOnline, Now: start.Add(time.Hour)}))(t); page.Total != count-1 {
+	if page := must(s.Nodes(t.Context(), node.Filter{Search: "198.51.100.7", Status: node.StatusOnline, Now: start.Add(time.Hour)}))(t); page.Total != count-1 {
 		t.Errorf("%d of %d touches kept", page.Total, count-1)
 	}
 	changes, _ := since(t, s, 0)
 	if len(changes) != count-1 {
 		t.Errorf("%d changes", len(changes))
 	}
-}
-
-func testSecret(t *testing.T, s *store.Store) {
-	list := must(s.Secrets(t.Context()))(t)
-	if list == nil || len(list) != 0 {
-		t.Errorf("got %v, want an empty list", list)
-	}
-	b := node.Secret{
-		Name: "b", Tags: []string{"x"}, MaxUses: 3, CreatedAt: start, CreatedBy: "ada", ExpiresAt: start.Add(time.Hour),
-	}
-	ok(t, s.CreateSecret(t.Context(), b, keyHash("b")))
-	ok(t, s.CreateSecret(t.Context(), node.Secret{Name: "a", CreatedAt: start}, keyHash("a")))
-	wantKind(t, s.CreateSecret(t.Context(), node.Secret{Name: "a"}, keyHash("other")), errs.Conflict)
-	wantKind(t, s.CreateSecret(t.Context(), node.Secret{Name: "c"}, keyHash("a")), errs.Conflict)
-	ok(t, s.RevokeSecret(t.Context(), "a", start.Add(time.Minute)))
-	ok(t, s.RevokeSecret(t.Context(), "a", start.Add(2*time.Minute)))
-	wantKind(t, s.RevokeSecret(t.Context(), "c", start), errs.NotFound)
-	wantKind(t, s.CreateSecret(t.Context(), node.Secret{Name: "a"}, keyHash("other")), errs.Conflict)
-	want := []node.Secret{{Name: "a", Tags: []string{}, CreatedAt: start, RevokedAt: start.Add(time.Minute)}, b}
-	if diff := cmp.Diff(want, must(s.Secrets(t.Context()))(t)); diff != "" {
-		t.Errorf("secrets (-want +got):\n%s", diff)
-	}
-	_, err := s.Enrol(t.Context(), enrolment("web-1", "a", start), usable(start))
-	wantKind(t, err, errs.Forbidden)
 }
 
 // testRegistry runs the domain on the store: enrol, know the key, delete.
@@ -583,11 +653,11 @@ func testRegistry(t *testing.T, s *store.Store) {
 	ok(t, s.CreateSecret(t.Context(), node.Secret{Name: "servers", CreatedAt: start}, keyer.Hash(node.PurposeEnrollSecret, "sesame")))
 	registry := node.NewRegistry(s, keyer, slog.New(slog.DiscardHandler), now)
 	other := node.NewRegistry(s, keyer, slog.New(slog.DiscardHandler), now)
-	enroller := node.NewEnroller(s, registry, keyer, now)
+	enroller := node.NewEnroller(node.EnrollerOptions{Store: s, Registry: registry, Keyer: keyer, Now: now})
 	req := osquery.EnrollRequest{EnrollSecret: "sesame", HostIdentifier: "web-1"}
-	former, _, err := enroller.Enrol(t.Context(), req, netip.MustParseAddr("192.0.2.1"))
+	former, _, err := enroller.Enrol(t.Context(), req, netip.MustParseAddr("192.0.2.1"), node.Certificate{})
 	ok(t, err)
-	key, n, err := enroller.Enrol(t.Context(), req, netip.MustParseAddr("192.0.2.1"))
+	key, n, err := enroller.Enrol(t.Context(), req, netip.MustParseAddr("192.0.2.1"), node.Certificate{})
 	ok(t, err)
 	ok(t, other.Sync(t.Context()))
 	for _, r := range []*node.Registry{registry, other} {
@@ -597,7 +667,7 @@ func testRegistry(t *testing.T, s *store.Store) {
 			}
 		}
 	}
-	other.Lookup(n.ID).Touch(start.Add(time.Second), netip.MustParseAddr("192.0.2.2"))
+	other.Lookup(n.ID).Touch(start.Add(time.Second), netip.MustParseAddr("192.0.2.2"), node.EndpointLog)
 	ok(t, other.Flush(t.Context()))
 	if got := must(s.Node(t.Context(), n.ID))(t); got.Address != "192.0.2.2" {
 		t.Errorf("touch was not kept: %+v", got)
@@ -608,6 +678,6 @@ func testRegistry(t *testing.T, s *store.Store) {
 		t.Error("a deleted node is still known")
 	}
 	req.EnrollSecret = "guessed"
-	_, _, err = enroller.Enrol(t.Context(), req, netip.Addr{})
+	_, _, err = enroller.Enrol(t.Context(), req, netip.Addr{}, node.Certificate{})
 	wantKind(t, err, errs.Unauthenticated)
 }

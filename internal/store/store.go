@@ -38,6 +38,7 @@ type Store struct {
 	read    *sql.DB // the same as write on PostgreSQL
 	dialect dialect
 	writer  *writer // nil on PostgreSQL
+	secrets secretNames
 	log     *slog.Logger
 	now     func() time.Time
 }
@@ -201,6 +202,7 @@ func (t *tx) next(ctx context.Context, counter string, n int) (int64, error) {
 // The counters.
 const (
 	counterNode    = "node"    // versions of nodes
+	counterSecret  = "secret"  // values of enroll secrets; only to be one at a time
 	counterLive    = "live"    // answers to live queries
 	counterAudit   = "audit"   // entries of the audit log
 	counterAccount = "account" // first users; only to be one at a time
@@ -236,7 +238,7 @@ func fail(doing string, err error) error {
 		return err
 	case full(err):
 		return errs.Wrap(errs.Busy, fmt.Errorf("%s: %w", doing, err), "the database's disk is full; free some space, then try again")
-	case lost(err) || overloaded(err):
+	case lost(err) || overloaded(err) || errors.Is(err, context.DeadlineExceeded):
 		return errs.Wrap(errs.Busy, fmt.Errorf("%s: %w", doing, err), "the database is busy; try again")
 	}
 	return fmt.Errorf("store: %s: %w", doing, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // writer commits the transactions that wait for SQLite's one writer together:
@@ -24,9 +25,18 @@ type writer struct {
 
 type job struct {
 	run    func(*tx) error
+	state  atomic.Int32
 	ctx    func() error // of the caller, to see whether it still waits
 	result chan error   // capacity 1
 }
+
+// The states of a job. One that is running cannot be left, one that was left is
+// never run.
+const (
+	jobWaiting = iota
+	jobRunning
+	jobLeft
+)
 
 // maxGroup bounds how long the first of a group waits for the last.
 const maxGroup = 64
@@ -43,8 +53,9 @@ func newWriter(db *sql.DB) *writer {
 }
 
 // do runs f in a transaction that others may share and returns when it is on
-// disk. A ctx that ends while f waits ends the waiting; one that ends later
-// does not undo f.
+// disk. A ctx that ends while f waits, for others or for a lock of another
+// program, ends the waiting, and f never runs; one that ends later does not
+// undo f.
 func (w *writer) do(ctx context.Context, f func(*tx) error) error {
 	j := &job{run: f, ctx: ctx.Err, result: make(chan error, 1)}
 	select {
@@ -53,6 +64,15 @@ func (w *writer) do(ctx context.Context, f func(*tx) error) error {
 		return ctx.Err()
 	case <-w.closed:
 		return errClosed
+	}
+	select {
+	case err := <-j.result:
+		return err
+	case <-w.done:
+	case <-ctx.Done():
+		if j.state.CompareAndSwap(jobWaiting, jobLeft) {
+			return ctx.Err()
+		}
 	}
 	select {
 	case err := <-j.result:
@@ -103,6 +123,7 @@ func (w *writer) run(group []*job) {
 	results, broken := w.commit(group)
 	for i, j := range group {
 		if broken && len(group) > 1 && results[i] == nil {
+			j.state.CompareAndSwap(jobRunning, jobWaiting)
 			again, _ := w.commit([]*job{j})
 			results[i] = again[0]
 		}
@@ -114,6 +135,11 @@ func (w *writer) run(group []*job) {
 // also of jobs without an error.
 func (w *writer) commit(group []*job) (results []error, broken bool) {
 	results = make([]error, len(group))
+	if len(group) == 1 {
+		if results[0] = group[0].ctx(); results[0] != nil {
+			return results, false // nor does it wait for a lock
+		}
+	}
 	// The callers' contexts must not interrupt a statement: SQLite would undo the
 	// whole transaction, of the others too.
 	ctx := context.Background()
@@ -125,6 +151,10 @@ func (w *writer) commit(group []*job) (results []error, broken bool) {
 	shared := &tx{Tx: t, dialect: onSQLite, statements: &w.prepare}
 	for i, j := range group {
 		if results[i] = j.ctx(); results[i] != nil {
+			continue
+		}
+		if !j.state.CompareAndSwap(jobWaiting, jobRunning) {
+			results[i] = context.Canceled // its caller left, and hears nothing of this
 			continue
 		}
 		if len(group) == 1 {

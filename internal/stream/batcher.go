@@ -20,8 +20,7 @@ type batcher struct {
 
 type pending struct {
 	record []byte
-	copied chan struct{} // closed when record is not looked at any more
-	result chan error    // capacity 1
+	result chan error // capacity 1
 }
 
 var errClosed = errs.New(errs.Busy, "the server is stopping")
@@ -34,7 +33,7 @@ func newBatcher(publish func([]byte) error) *batcher {
 }
 
 func (b *batcher) append(ctx context.Context, record []byte) error {
-	p := pending{record, make(chan struct{}), make(chan error, 1)}
+	p := pending{record, make(chan error, 1)}
 	select {
 	case b.records <- p:
 	case <-ctx.Done():
@@ -42,13 +41,9 @@ func (b *batcher) append(ctx context.Context, record []byte) error {
 	case <-b.closed:
 		return errClosed
 	}
-	select {
-	case err := <-p.result:
-		return err
-	case <-ctx.Done():
-		<-p.copied // the caller may use the record's memory again
-		return ctx.Err()
-	}
+	// From here on the record may be kept, so ctx says nothing any more: who sends
+	// it again must know.
+	return <-p.result
 }
 
 // close waits until all records that were taken are published.
@@ -108,6 +103,5 @@ const maxFrame = 64 << 10
 func add(message []byte, p pending) []byte {
 	message = binary.AppendUvarint(message, uint64(len(p.record)))
 	message = append(message, p.record...)
-	close(p.copied)
 	return message
 }

@@ -57,7 +57,7 @@ const (
 	// DefaultMaxBytes bounds the stream on disk.
 	DefaultMaxBytes = 8 << 30
 	startTimeout    = 30 * time.Second
-	publishTimeout  = 30 * time.Second
+	publishTimeout  = 2 * time.Minute // after it nobody knows whether a message is kept
 )
 
 // Options of a Stream. Dir and Log are required.
@@ -137,7 +137,9 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 
 // Append keeps a record and returns when it is on disk. The error is Busy when
 // the stream or the disk is full, TooLarge for a record over MaxRecord; after
-// any error the record may be there nevertheless, if ctx ended first.
+// any error the record is not there, unless the disk took longer than
+// publishTimeout. The end of ctx ends the wait for a place in a message, not
+// that for the message.
 func (s *Stream) Append(ctx context.Context, subject Subject, record []byte) error {
 	if len(record) > MaxRecord {
 		return errs.New(errs.TooLarge, "a record of %d bytes is over the limit of %d", len(record), MaxRecord)

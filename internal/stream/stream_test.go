@@ -485,22 +485,32 @@ func TestAppend_batches(t *testing.T) {
 	}
 }
 
-// TestAppend_cancelled: the caller may use the record's memory again after any
-// return; what was kept is whole.
+// TestAppend_cancelled: who goes away while a record is kept is told whether it
+// was: an error means that it is not there, and no error that it is, whole,
+// whatever becomes of the caller's memory. An agent sends again what it was
+// not answered, and it must not be kept twice.
 func TestAppend_cancelled(t *testing.T) {
 	t.Parallel()
 	s := open(t, Options{})
 	var all sync.WaitGroup
+	var kept, refused atomic.Int64
 	for w := range 16 {
 		all.Go(func() {
 			record := make([]byte, 64<<10)
-			for range 50 {
+			for n := range 50 {
 				for i := range record {
 					record[i] = byte(w)
 				}
 				ctx, cancel := context.WithCancel(t.Context())
-				go cancel()
-				_ = s.Append(ctx, Events, record)
+				if n%10 > 0 {
+					go cancel()
+				}
+				if err := s.Append(ctx, Events, record); err == nil {
+					kept.Add(1)
+				} else {
+					refused.Add(1)
+				}
+				cancel()
 				for i := range record {
 					record[i] = 0xff
 				}
@@ -509,11 +519,13 @@ func TestAppend_cancelled(t *testing.T) {
 	}
 	all.Wait()
 	appendAll(t, s, Events, "end")
+	var found int64
 	err := s.Read(t.Context(), Events, 0, func(_ context.Context, m Message) error {
 		for _, r := range m.Records {
 			if string(r) == "end" {
 				return errEnough
 			}
+			found++
 			if len(r) != 64<<10 || bytes.Count(r, r[:1]) != len(r) || r[0] == 0xff {
 				t.Errorf("a record of %d bytes was overwritten", len(r))
 			}
@@ -522,6 +534,9 @@ func TestAppend_cancelled(t *testing.T) {
 	})
 	if !errors.Is(err, errEnough) {
 		t.Fatal(err)
+	}
+	if found != kept.Load() || kept.Load() == 0 {
+		t.Errorf("%d records are there, %d were said to be, %d not", found, kept.Load(), refused.Load())
 	}
 }
 
@@ -585,7 +600,7 @@ func TestClose_appending(t *testing.T) {
 // frame is a message of records, as the batcher makes it.
 func frame(records ...[]byte) (message []byte) {
 	for _, r := range records {
-		message = add(message, pending{record: r, copied: make(chan struct{})})
+		message = add(message, pending{record: r})
 	}
 	return message
 }

@@ -108,6 +108,29 @@ test.describe("first run", () => {
     await expect(page.getByLabel("Config as served").last()).toContainText("schedule");
   });
 
+  test("puts the node under quarantine and releases it", async () => {
+    await page.getByRole("button", { name: "Quarantine", exact: true }).click();
+    const dialog = page.getByRole("dialog");
+    await expect(dialog).toContainText("It gets an empty config");
+    await dialog.getByLabel("Reason").fill("two of them at once");
+    await dialog.getByRole("button", { name: "Put under quarantine" }).click();
+    await expect(page.getByRole("note")).toContainText("two of them at once");
+    await expect(page.getByRole("link", { name: "Query this node" })).toHaveCount(0);
+    await page.getByRole("tab", { name: "Details" }).click();
+    await capture(page, "quarantine");
+    await page.getByRole("tab", { name: "History" }).click();
+    await expect(page.getByRole("table", { name: "History" })).toContainText(hostname);
+    await capture(page, "history");
+
+    await page.goto("/nodes?status=quarantined");
+    await expect.poll(() => gridRows(page, "Nodes")).toBe(1);
+    await page.getByRole("table", { name: "Nodes" }).getByRole("link", { name: hostname, exact: true }).click();
+    await page.getByRole("button", { name: "Release", exact: true }).click();
+    await page.getByRole("alertdialog").getByRole("button", { name: "Release" }).click();
+    await expect(page.getByRole("note")).toHaveCount(0);
+    await expect(page.getByRole("link", { name: "Query this node" })).toBeVisible();
+  });
+
   test("answers a live query", async () => {
     await page.keyboard.press("g");
     await page.keyboard.press("q");
@@ -189,18 +212,27 @@ test.describe("first run", () => {
     await line.getByRole("button", { name: /Details/ }).click();
   });
 
-  test("creates and revokes an enroll secret", async () => {
+  test("creates, rotates and revokes an enroll secret", async () => {
     await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Enroll secrets" }).click();
     await page.getByRole("button", { name: "New secret" }).first().click();
     const dialog = page.getByRole("dialog");
     await dialog.getByLabel("Name", { exact: true }).fill("e2e-laptops");
     await dialog.getByLabel(/^Tags/).fill("laptop");
+    await dialog.getByText("More", { exact: true }).click();
+    await dialog.getByLabel("Networks it works from").fill("10.0.0.0/8 2001:db8::1");
     await dialog.getByRole("button", { name: "Create secret" }).click();
     await expect(dialog.getByLabel("Value of the enroll secret")).not.toBeEmpty();
     await expect(dialog.getByLabel("Flagfile")).toContainText("--enroll_tls_endpoint=/api/osquery/enroll");
     await dialog.getByRole("button", { name: "I have kept it" }).click();
     const row = page.getByRole("table", { name: "Enroll secrets" }).getByRole("row", { name: /e2e-laptops/ });
     await expect(row).toContainText("active");
+    await expect(row).toContainText("10.0.0.0/8, 2001:db8::1/128");
+    await row.getByRole("button", { name: "Rotate e2e-laptops" }).click();
+    await dialog.getByRole("button", { name: "Rotate" }).click();
+    await expect(dialog.getByLabel("Value of the enroll secret")).not.toBeEmpty();
+    await dialog.getByRole("button", { name: "I have kept it" }).click();
+    await expect(row).toContainText("old value ends in");
+    await capture(page, "secrets");
     await row.getByRole("button", { name: "Revoke e2e-laptops" }).click();
     await page.getByRole("alertdialog").getByRole("button", { name: "Revoke" }).click();
     await expect(row).toContainText("revoked");

@@ -20,6 +20,7 @@ import type {
   Selector,
   Session,
   SetupState,
+  Sightings,
 } from "./types";
 
 const seconds = 1000;
@@ -102,6 +103,12 @@ export const nodeConfigQuery = (id: string) =>
   queryOptions({
     queryKey: ["node", id, "config"],
     queryFn: ({ signal }) => api.get<ConfigDocument>(`/nodes/${encodeURIComponent(id)}/config`, undefined, signal),
+  });
+
+export const nodeHistoryQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["node", id, "history"],
+    queryFn: ({ signal }) => api.get<Sightings>(`/nodes/${encodeURIComponent(id)}/history`, undefined, signal),
   });
 
 export const secretsQuery = queryOptions({

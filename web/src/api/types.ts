@@ -11,7 +11,15 @@ export interface Session {
   version: string;
 }
 
-export type NodeStatus = "online" | "offline";
+export type NodeStatus = "online" | "offline" | "quarantined" | "gone";
+/** When a node last used each endpoint. */
+export interface Seen {
+  enroll?: string;
+  config?: string;
+  log?: string;
+  read?: string;
+  write?: string;
+}
 export interface Node {
   id: string;
   host_identifier: string;
@@ -23,17 +31,42 @@ export interface Node {
   tags: string[];
   status: NodeStatus;
   last_seen?: string;
+  seen: Seen;
+  offline_after_seconds: number;
   enrolled_at?: string;
   enroll_secret: string;
   enrolments: number;
+  certificate?: string;
+  clashes: number;
+  last_clash?: string;
+  clash_reason?: string;
+  clone_of?: string;
+  quarantined_at?: string;
+  quarantine_reason?: string;
+  gone_at?: string;
 }
 export interface NodeDetail extends Node {
+  attributes: Record<string, string>;
   details: Record<string, Record<string, string>>;
 }
 export interface NodePage {
   nodes: Node[];
   total: number;
   next_cursor?: string;
+}
+/** A value that an attribute of a node had for some time. */
+export interface Sighting {
+  node_id: string;
+  host_identifier: string;
+  hostname: string;
+  attribute: string;
+  value: string;
+  first_seen: string;
+  last_seen?: string;
+  until?: string;
+}
+export interface Sightings {
+  sightings: Sighting[];
 }
 export interface Count {
   value: string;
@@ -42,6 +75,8 @@ export interface Count {
 export interface Facets {
   total: number;
   online: number;
+  quarantined: number;
+  clashes_24h: number;
   platforms: Count[];
   tags: Count[];
   versions: Count[];
@@ -50,6 +85,8 @@ export interface Facets {
 export interface Secret {
   name: string;
   tags: string[];
+  agent_tags: string[];
+  cidrs: string[];
   max_uses: number;
   uses: number;
   created_at: string;
@@ -57,10 +94,14 @@ export interface Secret {
   expires_at?: string;
   revoked_at?: string;
   last_used?: string;
+  old_until?: string;
 }
 export interface SecretInput {
   name: string;
+  value?: string;
   tags?: string[];
+  agent_tags?: string[];
+  cidrs?: string[];
   max_uses?: number;
   expires_at?: string;
 }

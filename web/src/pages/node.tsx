@@ -4,16 +4,16 @@ import { Tabs } from "radix-ui";
 import { useState, type FormEvent, type ReactNode } from "react";
 
 import { api, ApiError } from "@/api/client";
-import { eventQueriesQuery, facetsQuery, nodeConfigQuery, nodeQuery, refreshNodes } from "@/api/queries";
-import type { Node, NodeDetail } from "@/api/types";
-import { formatBytes, formatCount, platformName } from "@/lib/format";
+import { eventQueriesQuery, facetsQuery, nodeConfigQuery, nodeHistoryQuery, nodeQuery, refreshNodes } from "@/api/queries";
+import type { Node, NodeDetail, NodeStatus, Sighting } from "@/api/types";
+import { formatBytes, formatCount, formatDuration, platformName, plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent, visible } from "@/lib/text";
 import { Bars } from "@/ui/bars";
-import { Button, buttonClass, CopyButton } from "@/ui/controls";
-import { Ago, Badge, Card, Code, Empty, ErrorNote, Facts, Loading, StatusDot, TagBadge } from "@/ui/display";
+import { Button, buttonClass, CopyButton, Field, Input } from "@/ui/controls";
+import { Ago, Badge, Card, Code, Empty, ErrorNote, Facts, Loading, Notice, StatusDot, TagBadge, type BadgeTone } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
-import { Confirm, useNotify } from "@/ui/overlay";
+import { Confirm, Dialog, useNotify } from "@/ui/overlay";
 
 const route = getRouteApi("/shell/nodes/$id");
 
@@ -41,18 +41,23 @@ export function NodePage() {
   return (
     <div className="mx-auto flex max-w-[100rem] flex-col gap-4 px-5 py-4">
       <NodeHeader node={node} />
+      <Notices node={node} />
       <Strip node={node} />
       <Tabs.Root value={tab} onValueChange={(value) => void navigate({ search: { tab: value }, replace: true })}>
         <Tabs.List aria-label="About this node" className="mb-4 flex gap-1 border-b border-line">
           <Tab value="details">Details</Tab>
           <Tab value="events">Events</Tab>
-          <Tab value="config">Config as served</Tab>
+          <Tab value="history">History</Tab>
+          {node.status !== "gone" && <Tab value="config">Config as served</Tab>}
         </Tabs.List>
         <Tabs.Content value="details">
           <Details node={node} />
         </Tabs.Content>
         <Tabs.Content value="events">
           <RecentEvents node={node} />
+        </Tabs.Content>
+        <Tabs.Content value="history">
+          <History node={node} />
         </Tabs.Content>
         <Tabs.Content value="config">
           <ServedConfig node={node} />
@@ -73,30 +78,17 @@ function Tab({ value, children }: { value: string; children: ReactNode }) {
   );
 }
 
+const statusTones: Record<NodeStatus, BadgeTone> = { online: "ok", offline: "neutral", quarantined: "warn", gone: "neutral" };
+
 function NodeHeader({ node }: { node: NodeDetail }) {
-  const [deleting, setDeleting] = useState(false);
-  const client = useQueryClient();
-  const navigate = useNavigate();
-  const notify = useNotify();
-  const name = visible(node.hostname || node.host_identifier);
-  const remove = useMutation({
-    mutationFn: () => api.delete(`/nodes/${encodeURIComponent(node.id)}`),
-    onSuccess: async () => {
-      await navigate({ to: "/nodes" });
-      client.removeQueries({ queryKey: ["node", node.id] });
-      refreshNodes(client);
-      notify.done(`${name} is deleted`);
-    },
-    onError: notify.failed,
-  });
   return (
     <header className="flex flex-wrap items-center gap-x-4 gap-y-2">
       <div className="min-w-0">
-        <div className="flex items-center gap-3">
+        <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
           <h1 className="truncate text-xl font-semibold tracking-tight">
             <Agent>{node.hostname || node.host_identifier}</Agent>
           </h1>
-          <Badge tone={node.status === "online" ? "ok" : "neutral"}>
+          <Badge tone={statusTones[node.status]}>
             <StatusDot status={node.status} bare /> {node.status}
           </Badge>
           {node.enrolments > 1 && (
@@ -105,27 +97,176 @@ function NodeHeader({ node }: { node: NodeDetail }) {
             </Badge>
           )}
         </div>
-        <TagEditor node={node} />
+        {node.status !== "gone" && <TagEditor node={node} />}
       </div>
-      <div className="ml-auto flex items-center gap-2">
-        <Button tone="danger" icon="trash" onClick={() => setDeleting(true)}>
-          Delete
-        </Button>
+      {node.status !== "gone" && <Actions node={node} />}
+    </header>
+  );
+}
+
+type Action = "quarantine" | "release" | "revoke" | "delete";
+
+/** What can be done to the node; each says before what will happen. */
+function Actions({ node }: { node: NodeDetail }) {
+  const [asking, setAsking] = useState<Action | null>(null);
+  const name = visible(node.hostname || node.host_identifier);
+  const act = useNodeAction(node, name, () => setAsking(null));
+  const quarantined = node.status === "quarantined";
+  const confirm = (action: Action, title: string, button: string, text: ReactNode) => (
+    <Confirm
+      open={asking === action}
+      onOpenChange={(open) => setAsking(open ? action : null)}
+      title={title}
+      action={button}
+      busy={act.isPending}
+      onConfirm={() => act.mutate({ action })}
+    >
+      {text}
+    </Confirm>
+  );
+  return (
+    <div className="ml-auto flex flex-wrap items-center gap-2">
+      {quarantined ? <Button onClick={() => setAsking("release")}>Release</Button> : <Button onClick={() => setAsking("quarantine")}>Quarantine</Button>}
+      <Button tone="danger" onClick={() => setAsking("revoke")}>
+        Revoke key
+      </Button>
+      <Button tone="danger" icon="trash" onClick={() => setAsking("delete")}>
+        Delete
+      </Button>
+      {!quarantined && (
         <Link to="/live" search={{ nodes: node.id }} className={buttonClass("primary")}>
           <Icon name="live" size={15} /> Query this node
         </Link>
-      </div>
-      <Confirm
-        open={deleting}
-        onOpenChange={setDeleting}
-        title={`Delete ${name}?`}
-        action="Delete node"
-        busy={remove.isPending}
-        onConfirm={() => remove.mutate()}
-      >
-        Its key stops working at once. An agent that still runs enrols again as a new node if its enroll secret is valid. Its events stay.
-      </Confirm>
-    </header>
+      )}
+      <QuarantineDialog
+        open={asking === "quarantine"}
+        onOpenChange={(open) => setAsking(open ? "quarantine" : null)}
+        name={name}
+        busy={act.isPending}
+        onConfirm={(reason) => act.mutate({ action: "quarantine", reason })}
+      />
+      {confirm("release", `Release ${name}?`, "Release", "It gets its config again with its next request, and can be asked live queries.")}
+      {confirm(
+        "revoke",
+        `Revoke the key of ${name}?`,
+        "Revoke key",
+        "Its key stops working at once. Its agent enrols again, as the same node, if its enroll secret is valid. Its tags, history and events stay.",
+      )}
+      {confirm(
+        "delete",
+        `Delete ${name}?`,
+        "Delete node",
+        "Its key stops working at once. An agent that still runs enrols again as a new node if its enroll secret is valid. Its history and events stay.",
+      )}
+    </div>
+  );
+}
+
+function useNodeAction(node: NodeDetail, name: string, onSettled: () => void) {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  const notify = useNotify();
+  const path = `/nodes/${encodeURIComponent(node.id)}`;
+  return useMutation({
+    mutationFn: ({ action, reason }: { action: Action; reason?: string }): Promise<unknown> => {
+      switch (action) {
+        case "quarantine":
+          return api.post(`${path}/quarantine`, { reason });
+        case "release":
+          return api.delete(`${path}/quarantine`);
+        case "revoke":
+          return api.post(`${path}/revoke`);
+        case "delete":
+          return api.delete(path);
+      }
+    },
+    onSuccess: async (_result, { action }) => {
+      if (action === "delete") {
+        await navigate({ to: "/nodes" });
+        client.removeQueries({ queryKey: ["node", node.id] });
+      } else {
+        await client.invalidateQueries({ queryKey: ["node", node.id] });
+      }
+      refreshNodes(client);
+      const done = { quarantine: "is under quarantine", release: "is released", revoke: "has no key any more", delete: "is deleted" };
+      notify.done(`${name} ${done[action]}`);
+    },
+    onError: notify.failed,
+    onSettled,
+  });
+}
+
+function QuarantineDialog({ open, onOpenChange, name, busy, onConfirm }: {
+  open: boolean;
+  onOpenChange: (open: boolean) => void;
+  name: string;
+  busy: boolean;
+  onConfirm: (reason: string) => void;
+}) {
+  const [reason, setReason] = useState("");
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    if (reason.trim()) onConfirm(reason.trim());
+  };
+  return (
+    <Dialog
+      open={open}
+      onOpenChange={onOpenChange}
+      title={`Put ${name} under quarantine?`}
+      description="It gets an empty config and no live queries until it is released. What it logs is kept, and marked."
+    >
+      <form onSubmit={submit} className="flex flex-col gap-4">
+        <Field label="Reason" hint="For whoever finds it later">
+          {(ids) => <Input {...ids} autoFocus value={reason} maxLength={500} onChange={(e) => setReason(e.target.value)} required />}
+        </Field>
+        <div className="flex justify-end gap-2">
+          <Button onClick={() => onOpenChange(false)}>Cancel</Button>
+          <Button type="submit" tone="danger" busy={busy} disabled={!reason.trim()}>
+            Put under quarantine
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}
+
+/** What is wrong with the node's identity, if anything is. */
+function Notices({ node }: { node: NodeDetail }) {
+  return (
+    <>
+      {node.gone_at && (
+        <Notice>
+          It was removed <Ago time={node.gone_at} />. Its history and its events are still here.
+        </Notice>
+      )}
+      {node.quarantined_at && (
+        <Notice>
+          <p>
+            Put under quarantine <Ago time={node.quarantined_at} />: <Agent>{node.quarantine_reason}</Agent>
+          </p>
+          <p>It gets an empty config and no live queries until it is released.</p>
+        </Notice>
+      )}
+      {node.clashes > 0 && (
+        <Notice>
+          Another machine claimed its identity {plural(node.clashes, "time")}, last <Ago time={node.last_clash} />
+          {node.clash_reason && (
+            <>
+              : <Agent>{node.clash_reason}</Agent>
+            </>
+          )}
+        </Notice>
+      )}
+      {node.clone_of && (
+        <Notice>
+          It claims the host identifier of{" "}
+          <Link to="/nodes/$id" params={{ id: node.clone_of }} className="underline underline-offset-2">
+            another node
+          </Link>{" "}
+          and is kept apart as its clone.
+        </Notice>
+      )}
+    </>
   );
 }
 
@@ -219,29 +360,102 @@ function Strip({ node }: { node: NodeDetail }) {
 }
 
 function Details({ node }: { node: NodeDetail }) {
-  const tables = Object.entries(node.details);
+  const mono = (text: string) => <Agent className="font-mono text-xs break-all">{text}</Agent>;
   return (
     <div className="columns-1 gap-4 md:columns-2 2xl:columns-3 *:mb-4 *:break-inside-avoid">
       <Card title="Identity">
         <Facts
           items={[
-            ["Id", <span key="i" className="font-mono text-xs">{node.id}</span>],
-            ["Host identifier", <Agent key="h" className="font-mono text-xs">{node.host_identifier}</Agent>],
-            ["Enroll secret", <span key="s" className="font-mono text-xs">{node.enroll_secret || "–"}</span>],
+            ["Id", mono(node.id)],
+            ["Host identifier", mono(node.host_identifier)],
+            ["Enroll secret", node.enroll_secret ? mono(node.enroll_secret) : "imported"],
             ["Enrolments", formatCount(node.enrolments)],
+            ["Certificate", node.certificate ? mono(node.certificate) : "none"],
           ]}
         />
       </Card>
-      {tables.map(([table, row]) => (
-        <Card key={table} title={<span className="font-mono text-xs">{table}</span>}>
-          <Facts
-            items={Object.entries(row)
-              .filter(([, v]) => v !== "")
-              .map(([k, v]) => [k, <Agent key={k} className="break-all">{v}</Agent>])}
-          />
-        </Card>
+      <Card title="Last seen">
+        <Facts
+          items={[
+            ["Enrolling", <Ago key="e" time={node.seen.enroll} />],
+            ["Asking for its config", <Ago key="c" time={node.seen.config} />],
+            ["Logging", <Ago key="l" time={node.seen.log} />],
+            ["Asking for queries", <Ago key="r" time={node.seen.read} />],
+            ["Answering queries", <Ago key="w" time={node.seen.write} />],
+            ["Offline after", silence(node.offline_after_seconds)],
+          ]}
+        />
+      </Card>
+      <Row title="Decorators" row={node.attributes} />
+      {Object.entries(node.details).map(([table, row]) => (
+        <Row key={table} title={<span className="font-mono text-xs">{table}</span>} row={row} />
       ))}
     </div>
+  );
+}
+
+/** Exact while it is short: the usual 90 seconds are neither one minute nor two. */
+const silence = (seconds: number): string => (seconds < 300 ? `${seconds} s` : formatDuration(seconds));
+
+/** What an agent said, as a card; nothing without any. */
+function Row({ title, row }: { title: ReactNode; row: Record<string, string> }) {
+  const said = Object.entries(row).filter(([, v]) => v !== "");
+  if (said.length === 0) return null;
+  return (
+    <Card title={title}>
+      <Facts items={said.map(([k, v]) => [visible(k), <Agent key={k} className="break-all">{v}</Agent>])} />
+    </Card>
+  );
+}
+
+/** Every value that the node's attributes had, and when. */
+function History({ node }: { node: NodeDetail }) {
+  const { data, error, refetch } = useQuery(nodeHistoryQuery(node.id));
+  if (error) return <ErrorNote error={error} title="The history could not be loaded" onRetry={() => void refetch()} />;
+  if (!data) return <Loading />;
+  return (
+    <Card flush>
+      {data.sightings.length === 0 ? (
+        <Empty icon="clock" title="Nothing is known of the past of this node" />
+      ) : (
+        <table className="w-full table-fixed text-sm" aria-label="History">
+          <thead>
+            <tr className="h-8 border-b border-line text-left text-xs text-fg-3 [&>th]:px-4 [&>th]:font-medium">
+              <th className="w-44">Attribute</th>
+              <th>Value</th>
+              <th className="w-36">First seen</th>
+              <th className="w-36">Last seen</th>
+              <th className="w-36">Until</th>
+            </tr>
+          </thead>
+          <tbody>
+            {data.sightings.map((s) => (
+              <SightingLine key={`${s.attribute} ${s.value} ${s.first_seen}`} sighting={s} />
+            ))}
+          </tbody>
+        </table>
+      )}
+    </Card>
+  );
+}
+
+function SightingLine({ sighting: s }: { sighting: Sighting }) {
+  return (
+    <tr className="h-9 border-b border-line/70 last:border-0 hover:bg-hover [&>td]:px-4">
+      <td className="truncate">
+        <Agent>{s.attribute}</Agent>
+      </td>
+      <td className="truncate" title={visible(s.value)}>
+        <Agent className="font-mono text-xs">{s.value}</Agent>
+      </td>
+      <td className="text-fg-2">
+        <Ago time={s.first_seen} />
+      </td>
+      <td className="text-fg-2">
+        <Ago time={s.last_seen} />
+      </td>
+      <td className="text-fg-2">{s.until ? <Ago time={s.until} /> : <Badge tone="ok">now</Badge>}</td>
+    </tr>
   );
 }
 

@@ -8,10 +8,10 @@ import type { Count, Node, NodePage } from "@/api/types";
 import { formatCount, platformName, plural } from "@/lib/format";
 import { useDebounced, useTitle } from "@/lib/hooks";
 import { saveDraft } from "@/lib/live-draft";
-import { Agent } from "@/lib/text";
+import { Agent, visible } from "@/lib/text";
 import { Button, buttonClass, Checkbox, SearchInput, Select } from "@/ui/controls";
 import { DataGrid, type GridColumn } from "@/ui/data-grid";
-import { Ago, Card, Empty, ErrorNote, Loading, PageHeader, StatusDot, TagBadge } from "@/ui/display";
+import { Ago, Badge, Card, Empty, ErrorNote, Loading, PageHeader, StatusDot, TagBadge } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
 import { useNotify } from "@/ui/overlay";
 
@@ -147,18 +147,25 @@ function nodeColumns(a: ColumnActions): GridColumn<Node>[] {
       width: "minmax(180px, 1.6fr)",
       sortable: true,
       cell: (n) => (
-        <Link
-          to="/nodes/$id"
-          params={{ id: n.id }}
-          className="font-medium hover:text-accent"
-          title={n.host_identifier}
-          onClick={(e) => e.stopPropagation()}
-        >
-          <Agent>{n.hostname || n.host_identifier}</Agent>
-        </Link>
+        <span className="flex min-w-0 items-center gap-2">
+          <Link
+            to="/nodes/$id"
+            params={{ id: n.id }}
+            className="truncate font-medium hover:text-accent"
+            title={n.host_identifier}
+            onClick={(e) => e.stopPropagation()}
+          >
+            <Agent>{n.hostname || n.host_identifier}</Agent>
+          </Link>
+          {n.clashes > 0 && (
+            <Badge tone="warn" title={`Another machine claimed its identity: ${visible(n.clash_reason ?? "")}`}>
+              {plural(n.clashes, "clash", "clashes")}
+            </Badge>
+          )}
+        </span>
       ),
     },
-    { id: "status", header: "Status", width: "90px", sortable: true, cell: (n) => <StatusDot status={n.status} /> },
+    { id: "status", header: "Status", width: "118px", sortable: true, cell: (n) => <StatusDot status={n.status} /> },
     {
       id: "os",
       header: "Operating system",
@@ -268,6 +275,8 @@ function Filters({ params, onChange }: { params: NodesParams; onChange: (next: N
           { value: "", label: "Any status" },
           { value: "online", label: "Online", hint: facets && formatCount(facets.online) },
           { value: "offline", label: "Offline", hint: facets && formatCount(facets.total - facets.online) },
+          { value: "quarantined", label: "Quarantined", hint: facets && formatCount(facets.quarantined) },
+          { value: "gone", label: "Gone" },
         ]}
       />
       <Select

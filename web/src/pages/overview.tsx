@@ -3,13 +3,13 @@ import { Link } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
 
 import { nodesQuery, overviewQuery } from "@/api/queries";
-import type { Count, NewSecret, Overview } from "@/api/types";
+import type { Count, Facets, NewSecret, Overview } from "@/api/types";
 import { formatBytes, formatCompact, formatCount, formatDuration, platformName, plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent } from "@/lib/text";
 import { Bars } from "@/ui/bars";
 import { buttonClass } from "@/ui/controls";
-import { Ago, Card, Empty, ErrorNote, Loading, PageHeader, StatusDot, TagBadge } from "@/ui/display";
+import { Ago, Card, Empty, ErrorNote, Loading, Notice, PageHeader, StatusDot, TagBadge } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
 import { EnrolSteps, SecretForm, SecretValue } from "./secret-dialog";
 
@@ -31,6 +31,7 @@ function Figures({ data }: { data: Overview }) {
   const lastDay = data.events_per_hour.reduce((sum, b) => sum + b.count, 0);
   return (
     <>
+      <Warnings nodes={data.nodes} />
       <div className="grid grid-cols-2 gap-3 md:grid-cols-3 xl:grid-cols-6">
         <Figure label="Online" value={online} note={`${total ? Math.round((online / total) * 100) : 0}% of ${plural(total, "node")}`} to="/nodes" search={{ status: "online" }} dot="online" />
         <Figure label="Offline" value={total - online} note="not heard from" to="/nodes" search={{ status: "offline" }} dot="offline" />
@@ -66,6 +67,25 @@ function Figures({ data }: { data: Overview }) {
       </div>
       <Newest />
     </>
+  );
+}
+
+/** What somebody should look at, if there is anything. */
+function Warnings({ nodes }: { nodes: Facets }) {
+  const { quarantined, clashes_24h: clashed } = nodes;
+  if (quarantined + clashed === 0) return null;
+  return (
+    <Notice>
+      {clashed > 0 && <p>Another machine claimed the identity of {plural(clashed, "node")} within a day.</p>}
+      {quarantined > 0 && (
+        <p>
+          <Link to="/nodes" search={{ status: "quarantined" }} className="underline underline-offset-2">
+            {plural(quarantined, "node")}
+          </Link>{" "}
+          {quarantined === 1 ? "is" : "are"} under quarantine.
+        </p>
+      )}
+    </Notice>
   );
 }
 

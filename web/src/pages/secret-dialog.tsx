@@ -3,12 +3,11 @@ import { useState, type FormEvent } from "react";
 
 import { api } from "@/api/client";
 import { secretsQuery } from "@/api/queries";
-import type { NewSecret, SecretInput } from "@/api/types";
+import type { NewSecret, Secret, SecretInput } from "@/api/types";
 import { download } from "@/lib/copy";
 import { flagfile } from "@/lib/flagfile";
 import { Button, CopyButton, Field, Input, Select } from "@/ui/controls";
-import { Code, ErrorNote } from "@/ui/display";
-import { Icon } from "@/ui/icons";
+import { Code, ErrorNote, Notice } from "@/ui/display";
 import { Dialog } from "@/ui/overlay";
 
 const day = 24 * 3600 * 1000;
@@ -19,6 +18,16 @@ const lifetimes = [
   { value: String(30 * day), label: "In 30 days" },
   { value: String(365 * day), label: "In a year" },
 ];
+
+const overlaps = [
+  { value: "0", label: "Stops at once" },
+  { value: "3600", label: "Works for an hour more" },
+  { value: "86400", label: "Works for a day more" },
+  { value: String(7 * 86400), label: "Works for 7 days more" },
+  { value: String(30 * 86400), label: "Works for 30 days more" },
+];
+
+const words = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
 
 const namePattern = /^[a-z0-9][a-z0-9._-]*$/;
 
@@ -49,6 +58,9 @@ export function SecretForm({ onMade, onCancel }: { onMade: (secret: NewSecret) =
   const [tags, setTags] = useState("");
   const [uses, setUses] = useState("");
   const [lifetime, setLifetime] = useState("");
+  const [networks, setNetworks] = useState("");
+  const [agentTags, setAgentTags] = useState("");
+  const [value, setValue] = useState("");
   const create = useMutation({
     mutationFn: (input: SecretInput) => api.post<NewSecret>("/secrets", input),
     onSuccess: (secret) => {
@@ -61,8 +73,10 @@ export function SecretForm({ onMade, onCancel }: { onMade: (secret: NewSecret) =
     e.preventDefault();
     if (!name || bad) return;
     const input: SecretInput = { name };
-    const list = tags.split(/[\s,]+/).filter(Boolean);
-    if (list.length) input.tags = list;
+    if (words(tags).length) input.tags = words(tags);
+    if (words(agentTags).length) input.agent_tags = words(agentTags);
+    if (words(networks).length) input.cidrs = words(networks);
+    if (value) input.value = value;
     if (Number(uses) > 0) input.max_uses = Number(uses);
     if (lifetime) input.expires_at = new Date(Date.now() + Number(lifetime)).toISOString();
     create.mutate(input);
@@ -85,6 +99,23 @@ export function SecretForm({ onMade, onCancel }: { onMade: (secret: NewSecret) =
           <Select label="Expires" value={lifetime} onChange={setLifetime} options={lifetimes} />
         </div>
       </div>
+      <details className="group text-sm">
+        <summary className="cursor-default text-xs font-medium text-fg-2 select-none hover:text-fg">More</summary>
+        <div className="mt-3 flex flex-col gap-4">
+          <Field label="Networks it works from" hint="Such as 10.0.0.0/8, separated by spaces; empty is anywhere">
+            {(ids) => <Input {...ids} value={networks} onChange={(e) => setNetworks(e.target.value)} />}
+          </Field>
+          <Field label="Agents may choose these tags" hint="By showing value:tag:tag; one that ends with * allows all that begin so">
+            {(ids) => <Input {...ids} value={agentTags} onChange={(e) => setAgentTags(e.target.value)} />}
+          </Field>
+          <Field
+            label="Value of your own"
+            hint="One that agents show already, as to another manager. Whoever guesses it can enrol: give a short one networks, uses or an end."
+          >
+            {(ids) => <Input {...ids} value={value} maxLength={255} onChange={(e) => setValue(e.target.value)} placeholder="A random one" />}
+          </Field>
+        </div>
+      </details>
       <div className="mt-1 flex justify-end gap-2">
         {onCancel && <Button onClick={onCancel}>Cancel</Button>}
         <Button type="submit" tone="primary" busy={create.isPending} disabled={!name || bad !== undefined}>
@@ -95,13 +126,49 @@ export function SecretForm({ onMade, onCancel }: { onMade: (secret: NewSecret) =
   );
 }
 
+/** Gives a secret a new value, then shows that, once. */
+export function RotateDialog({ secret, onClose, agentURL }: { secret: Secret; onClose: () => void; agentURL: string | undefined }) {
+  const client = useQueryClient();
+  const [overlap, setOverlap] = useState("86400");
+  const rotate = useMutation({
+    mutationFn: () => api.post<NewSecret>(`/secrets/${encodeURIComponent(secret.name)}/rotate`, { overlap_seconds: Number(overlap) }),
+    onSuccess: () => void client.invalidateQueries({ queryKey: secretsQuery.queryKey }),
+  });
+  const made = rotate.data;
+  return (
+    <Dialog
+      open
+      onOpenChange={(open) => !open && onClose()}
+      title={made ? `Enroll secret ${secret.name}` : `Rotate ${secret.name}?`}
+      description={made ? undefined : "It gets a new random value. Nodes that have enrolled with it stay."}
+      wide={made !== undefined}
+      locked={made !== undefined}
+    >
+      {made ? (
+        <SecretValue secret={made} agentURL={agentURL} onDone={onClose} />
+      ) : (
+        <div className="flex flex-col gap-4">
+          {rotate.error && <ErrorNote error={rotate.error} />}
+          <div className="flex flex-col gap-1.5">
+            <span className="text-xs font-medium text-fg-2">The value that it has now</span>
+            <Select label="The value that it has now" value={overlap} onChange={setOverlap} options={overlaps} />
+          </div>
+          <div className="flex justify-end gap-2">
+            <Button onClick={onClose}>Cancel</Button>
+            <Button tone="primary" busy={rotate.isPending} onClick={() => rotate.mutate()}>
+              Rotate
+            </Button>
+          </div>
+        </div>
+      )}
+    </Dialog>
+  );
+}
+
 export function SecretValue({ secret, agentURL, onDone }: { secret: NewSecret; agentURL: string | undefined; onDone?: () => void }) {
   return (
     <div className="flex flex-col gap-4">
-      <div className="flex items-start gap-2.5 rounded-md bg-warn-soft px-3 py-2 text-sm text-warn">
-        <Icon name="warn" size={16} className="mt-0.5" />
-        <p>Only a hash of it is stored: this is the one time that it is shown.</p>
-      </div>
+      <Notice>Only a hash of it is stored: this is the one time that it is shown.</Notice>
       <div className="flex items-center gap-2">
         <output aria-label="Value of the enroll secret" className="min-w-0 flex-1 rounded-md border border-line bg-sunken px-3 py-1.5 font-mono text-sm break-all">
           {secret.value}

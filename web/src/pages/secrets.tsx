@@ -9,13 +9,14 @@ import { useNow, useTitle } from "@/lib/hooks";
 import { Button } from "@/ui/controls";
 import { Ago, Badge, Card, Empty, ErrorNote, Loading, PageHeader, TagBadge } from "@/ui/display";
 import { Confirm, useNotify } from "@/ui/overlay";
-import { SecretDialog } from "./secret-dialog";
+import { RotateDialog, SecretDialog } from "./secret-dialog";
 
 export function SecretsPage() {
   useTitle("Enroll secrets");
   const { data, error, refetch } = useQuery(secretsQuery);
   const { data: overview } = useQuery(overviewQuery);
   const [creating, setCreating] = useState(false);
+  const [rotating, setRotating] = useState<Secret | null>(null);
   const [revoking, setRevoking] = useState<Secret | null>(null);
   const newButton = (
     <Button tone="primary" icon="plus" onClick={() => setCreating(true)}>
@@ -38,15 +39,20 @@ export function SecretsPage() {
             Make one to let the first node enrol.
           </Empty>
         )}
-        {data && data.secrets.length > 0 && <SecretTable secrets={data.secrets} onRevoke={setRevoking} />}
+        {data && data.secrets.length > 0 && <SecretTable secrets={data.secrets} onRotate={setRotating} onRevoke={setRevoking} />}
       </Card>
       <SecretDialog open={creating} onOpenChange={setCreating} agentURL={overview?.agent_url} />
+      {rotating && <RotateDialog secret={rotating} onClose={() => setRotating(null)} agentURL={overview?.agent_url} />}
       <RevokeDialog secret={revoking} onClose={() => setRevoking(null)} />
     </div>
   );
 }
 
-function SecretTable({ secrets, onRevoke }: { secrets: Secret[]; onRevoke: (secret: Secret) => void }) {
+function SecretTable({ secrets, onRotate, onRevoke }: {
+  secrets: Secret[];
+  onRotate: (secret: Secret) => void;
+  onRevoke: (secret: Secret) => void;
+}) {
   return (
     <div className="overflow-x-auto">
       <table className="w-full text-sm" aria-label="Enroll secrets">
@@ -55,6 +61,7 @@ function SecretTable({ secrets, onRevoke }: { secrets: Secret[]; onRevoke: (secr
             <th>Name</th>
             <th>State</th>
             <th>Tags</th>
+            <th>From</th>
             <th className="text-right">Uses</th>
             <th>Last used</th>
             <th>Created</th>
@@ -66,16 +73,25 @@ function SecretTable({ secrets, onRevoke }: { secrets: Secret[]; onRevoke: (secr
         </thead>
         <tbody>
           {secrets.map((s) => (
-            <tr key={s.name} className="h-10 border-b border-line/70 last:border-0 hover:bg-hover [&>td]:px-4">
+            <tr key={s.name} className="h-10 border-b border-line/70 last:border-0 hover:bg-hover [&>td]:px-4 [&>td]:py-1">
               <td className="font-mono text-xs font-medium">{s.name}</td>
               <td>
                 <SecretState secret={s} />
+                <Overlap secret={s} />
               </td>
               <td>
-                <span className="flex flex-wrap gap-1">
-                  {s.tags.length === 0 ? <span className="text-fg-3">–</span> : s.tags.map((t) => <TagBadge key={t} tag={t} />)}
+                <span className="flex flex-wrap items-center gap-1">
+                  {s.tags.length + s.agent_tags.length === 0 && <span className="text-fg-3">–</span>}
+                  {s.tags.map((t) => (
+                    <TagBadge key={t} tag={t} />
+                  ))}
+                  {s.agent_tags.length > 0 && <span className="text-xs whitespace-nowrap text-fg-3">agents choose</span>}
+                  {s.agent_tags.map((t) => (
+                    <TagBadge key={`agent ${t}`} tag={t} />
+                  ))}
                 </span>
               </td>
+              <td className="font-mono text-xs text-fg-2">{s.cidrs.length === 0 ? <span className="font-sans text-sm text-fg-3">anywhere</span> : s.cidrs.join(", ")}</td>
               <td className="tnum text-right">
                 {formatCount(s.uses)}
                 {s.max_uses > 0 && <span className="text-fg-3"> of {formatCount(s.max_uses)}</span>}
@@ -87,11 +103,16 @@ function SecretTable({ secrets, onRevoke }: { secrets: Secret[]; onRevoke: (secr
                 <Ago time={s.created_at} /> <span className="text-fg-3">by {s.created_by}</span>
               </td>
               <td className="text-fg-2">{s.expires_at ? <Ago time={s.expires_at} /> : "never"}</td>
-              <td className="text-right">
+              <td>
                 {!s.revoked_at && (
-                  <Button tone="danger" size="sm" onClick={() => onRevoke(s)} aria-label={`Revoke ${s.name}`}>
-                    Revoke
-                  </Button>
+                  <span className="flex justify-end gap-2">
+                    <Button size="sm" onClick={() => onRotate(s)} aria-label={`Rotate ${s.name}`}>
+                      Rotate
+                    </Button>
+                    <Button tone="danger" size="sm" onClick={() => onRevoke(s)} aria-label={`Revoke ${s.name}`}>
+                      Revoke
+                    </Button>
+                  </span>
                 )}
               </td>
             </tr>
@@ -108,6 +129,17 @@ function SecretState({ secret }: { secret: Secret }) {
   if (secret.expires_at && Date.parse(secret.expires_at) <= now) return <Badge tone="warn">expired</Badge>;
   if (secret.max_uses > 0 && secret.uses >= secret.max_uses) return <Badge tone="warn">used up</Badge>;
   return <Badge tone="ok">active</Badge>;
+}
+
+/** Says that the value before the last rotation still works. */
+function Overlap({ secret }: { secret: Secret }) {
+  const now = useNow();
+  if (secret.revoked_at || !secret.old_until || Date.parse(secret.old_until) <= now) return null;
+  return (
+    <span className="block text-xs whitespace-nowrap text-fg-3">
+      old value ends <Ago time={secret.old_until} />
+    </span>
+  );
 }
 
 function RevokeDialog({ secret, onClose }: { secret: Secret | null; onClose: () => void }) {

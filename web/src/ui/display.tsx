@@ -50,15 +50,24 @@ export function TagBadge({ tag, onRemove }: { tag: string; onRemove?: () => void
 }
 
 export function StatusDot({ status, bare }: { status: string; bare?: boolean }) {
-  const online = status === "online";
+  const dot = status === "online" ? "bg-ok-fill" : status === "quarantined" ? "bg-warn-fill" : "border-[1.5px] border-neutral-fill";
+  const text = status === "online" ? "text-fg" : status === "quarantined" ? "text-warn" : "text-fg-3";
   return (
     <span className="inline-flex items-center gap-1.5">
-      <span
-        aria-hidden="true"
-        className={cx("size-2 shrink-0 rounded-full", online ? "bg-ok-fill" : "border-[1.5px] border-neutral-fill")}
-      />
-      {!bare && <span className={online ? "text-fg" : "text-fg-3"}>{status}</span>}
+      <span aria-hidden="true" className={cx("size-2 shrink-0 rounded-full", dot)} />
+      {!bare && <span className={text}>{status}</span>}
     </span>
+  );
+}
+
+/** Something that one should know before anything else on the page. */
+export function Notice({ children, action }: { children: ReactNode; action?: ReactNode }) {
+  return (
+    <div role="note" className="flex items-start gap-2.5 rounded-md bg-warn-soft px-3 py-2 text-sm text-warn">
+      <Icon name="warn" size={16} className="mt-0.5" />
+      <div className="min-w-0 flex-1 break-words">{children}</div>
+      {action}
+    </div>
   );
 }
 

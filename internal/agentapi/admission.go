@@ -1,0 +1,119 @@
+package agentapi
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/httpx"
+)
+
+// Limits are what an API takes at most.
+type Limits struct {
+	// Bodies, in bytes, as they come and inflated alike.
+	Small  int64 // of enroll, config and distributed/read
+	Log    int64
+	Write  int64
+	Memory int64 // of all bodies together that are over httpx.FreeBody
+	Rate   int64 // bytes a second that a body must come with after five seconds
+
+	// How many requests of each class are at work at a time; config and
+	// distributed/read wait for nothing, and need no such limit.
+	Enrolling, Logging, Writing int
+	// Queue is how many times as many may wait.
+	Queue int
+}
+
+// DefaultLimits returns the limits unless others are configured.
+func DefaultLimits() Limits {
+	return Limits{
+		// A real agent's enroll request has under 2 KB.
+		Small: 256 << 10,
+		// An agent sends up to 1,024 lines of up to 1 MiB each, and repeats what
+		// was refused for ever, so the limit is far above what is sane.
+		Log: 64 << 20,
+		// An agent puts all rows of all its queries into one body without any
+		// limit: 11 MB for 111,000 rows were seen.
+		Write: 64 << 20,
+		// Reading and parsing takes up to fifteen times of this: one largest body,
+		// or two hundred of what an agent sends after an outage.
+		Memory: 64 << 20,
+		// An agent gives up after 16 s; a body of 64 KiB needs this rate then.
+		Rate: 4 << 10,
+		// Enrolments at work share a commit, and more of them make none faster.
+		Enrolling: 64,
+		// Log requests wait for the disk together.
+		Logging: 1024,
+		Writing: 256,
+		Queue:   64,
+	}
+}
+
+// queueWait bounds the wait for a place: an agent gives up after 16 s, and what
+// it gave up is done for nothing.
+const queueWait = 8 * time.Second
+
+// workTime bounds the work for a request, for the same reason.
+const workTime = 15 * time.Second
+
+// gate bounds the requests of one class, so that a herd of one cannot starve
+// the others: so many at work, and so many that wait. Their bodies were read
+// before, so that a slow sender takes no place.
+type gate struct {
+	places  chan struct{}
+	waiting atomic.Int64
+	queue   int64
+}
+
+func newGate(places, queue int) *gate {
+	return &gate{places: make(chan struct{}, places), queue: int64(places) * int64(queue)}
+}
+
+// enter waits for a place; leave gives it back.
+func (g *gate) enter(ctx context.Context) error {
+	select {
+	case g.places <- struct{}{}:
+		return nil
+	default:
+	}
+	if g.waiting.Add(1) > g.queue {
+		g.waiting.Add(-1)
+		return errs.New(errs.Busy, "too many requests of this kind wait; try again later")
+	}
+	defer g.waiting.Add(-1)
+	late := time.NewTimer(queueWait)
+	defer late.Stop()
+	select {
+	case g.places <- struct{}{}:
+		return nil
+	case <-late.C:
+		return errs.New(errs.Busy, "the server is busy with others; try again later")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *gate) leave() { <-g.places }
+
+// retryAfter says when a refused client may come back, for those that listen:
+// real agents have their own times. It differs, so that a herd does not come
+// back as one.
+func retryAfter() string {
+	const least, spread = 15, 30                   // seconds
+	return strconv.Itoa(least + rand.IntN(spread)) //nolint:gosec // no secret
+}
+
+// limits returns the body limits of an endpoint.
+func (l Limits) of(e Endpoint) httpx.Limits {
+	switch e {
+	case Log:
+		return httpx.Limits{Wire: l.Log, Inflated: l.Log}
+	case Write, CarveStart, CarveContinue:
+		return httpx.Limits{Wire: l.Write, Inflated: l.Write}
+	case Enroll, Config, Read:
+	}
+	return httpx.Limits{Wire: l.Small, Inflated: l.Small}
+}
