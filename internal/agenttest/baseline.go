@@ -89,6 +89,7 @@ func ServeBaseline(ctx context.Context, in io.Reader, out io.Writer) error {
 func bareHandler(configBytes int) http.Handler {
 	answers, paths := map[string][]byte{}, Paths{}.filled()
 	answers[paths.Config] = []byte("{" + strings.Repeat(" ", max(0, configBytes-len("{}"))) + "}")
+	answers[paths.Enroll] = []byte(`{"node_key":"any"}`)
 	answers[paths.Read] = []byte(`{"queries":{}}`)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -178,11 +179,16 @@ func startBare(ctx context.Context, o Baseline, configBytes int, like *Fleet, ap
 		return nil, fmt.Errorf("certificate of the bare server: %w", err)
 	}
 	options := like.o
-	options.URL, options.Paths, options.Certificate = address.URL, Paths{}, nil
+	options.URL, options.Paths, options.Certificate, options.EnrollRate = address.URL, Paths{}, nil, 0
 	options.RootCAs = x509.NewCertPool()
 	options.RootCAs.AddCert(certificate)
 	if b.fleet, err = NewFleet(options); err != nil {
 		return nil, err
+	}
+	// Enrolling opens the connections that are to be kept, as it did with the
+	// server under test.
+	if _, err := b.fleet.Enroll(ctx); err != nil {
+		return nil, fmt.Errorf("connect to the bare server: %w", err)
 	}
 	for i, n := range b.fleet.nodes {
 		n.key = like.nodes[i].Key()

@@ -108,6 +108,9 @@ func TestLoadBaseline(t *testing.T) {
 		if b := r.Baseline; b == nil || b.Count == 0 || b.Errors != 0 || b.P50 <= 0 || b.ServerCPU == nil || b.Key != "ecdsa-p256" || len(b.Handshakes) != 1 {
 			t.Fatalf("only %s: baseline %+v", op, b)
 		}
+		if conn == agentwire.KeepAlive && r.Baseline.Handshakes[0].Count != 20 {
+			t.Errorf("only %s: %d connections for 20 nodes", op, r.Baseline.Handshakes[0].Count)
+		}
 		if r.Count == 0 || r.Errors != 0 || r.Ratio == nil || *r.Ratio <= 0 || r.RatioMedian == nil || r.Generator.CPUPerRequest <= 0 {
 			t.Errorf("only %s: %+v", op, r)
 		}

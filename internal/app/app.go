@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -185,9 +186,7 @@ func (a *App) openCertificates(context.Context) (err error) {
 	}
 	cert, key := a.cfg.AgentCert, a.cfg.AgentKey
 	if cert == "" {
-		names := append([]string{}, a.cfg.AgentHostname...)
-		names = append(names, "localhost", "127.0.0.1", "::1")
-		if cert, key, err = a.ca.ServerCert(names, a.now()); err != nil {
+		if cert, key, err = a.ca.ServerCert(a.certNames(), a.now()); err != nil {
 			return err
 		}
 	}
@@ -203,6 +202,19 @@ func (a *App) openCertificates(context.Context) (err error) {
 		a.admin, err = pki.LoadCertificate(a.cfg.AdminCert, a.cfg.AdminKey, a.log)
 	}
 	return err
+}
+
+// certNames are the names in the server's own certificate.
+func (a *App) certNames() []string {
+	return append(slices.Clone(a.cfg.AgentHostname), "localhost", "127.0.0.1", "::1")
+}
+
+// renewCertificate keeps the server's own certificate good.
+func (a *App) renewCertificate(ctx context.Context) error {
+	if a.cfg.AgentCert != "" {
+		return nil // it is the operator's
+	}
+	return a.ca.KeepServerCert(ctx, a.certNames(), a.now, a.log)
 }
 
 func (a *App) openState(ctx context.Context) (err error) {
@@ -362,6 +374,7 @@ func (a *App) Run(ctx context.Context) error {
 		{"answer reader", a.readAnswers},
 		{"stream trimmer", a.trim},
 		{"certificate", a.cert.Run},
+		{"certificate renewal", a.renewCertificate},
 		{"silent nodes", a.reaper.Run},
 		{"memory", tuneMemory},
 	} {

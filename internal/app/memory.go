@@ -48,6 +48,6 @@ func tuneMemory(ctx context.Context) error {
 // before garbage is collected.
 func gcPercent(inUse uint64) int {
 	percent := spare * 100 / max(inUse, 1)
-	const step = 10                                                    // a change stops the world for a moment, so there are few
+	const step = 10 // a change stops the world for a moment, so there are few
 	return int(min(max(percent/step*step, leastPercent), mostPercent))
 }

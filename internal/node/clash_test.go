@@ -35,8 +35,16 @@ func TestMachineOf(t *testing.T) {
 		a, b string
 		want bool
 	}{
-		{"", "", false}, {"u/s", "", false}, {"u/s", "u/s", false}, {"u/s", "u/", false}, {"u/", "/s", false},
-		{"u/s", "v/s", true}, {"u/s", "u/t", true}, {"u/", "v/", true}, {"/s", "/t", true}, {"u/s", "v/", true},
+		{"", "", false},
+		{"u/s", "", false},
+		{"u/s", "u/s", false},
+		{"u/s", "u/", false},
+		{"u/", "/s", false},
+		{"u/s", "v/s", true},
+		{"u/s", "u/t", true},
+		{"u/", "v/", true},
+		{"/s", "/t", true},
+		{"u/s", "v/", true},
 	} {
 		if got := otherMachine(tt.a, tt.b); got != tt.want || otherMachine(tt.b, tt.a) != got {
 			t.Errorf("%q and %q are different: %v, want %v", tt.a, tt.b, got, tt.want)

@@ -73,7 +73,7 @@ type Node struct {
 
 // Online reports whether the node was heard from lately.
 func (n Node) Online(now time.Time) bool {
-	return n.GoneAt.IsZero() && now.Sub(n.LastSeen) <= cmp.Or(n.Patience, OfflineAfter)
+	return n.GoneAt.IsZero() && online(n.LastSeen, now, cmp.Or(n.Patience, OfflineAfter))
 }
 
 // Quarantined reports whether the node is kept apart.

@@ -70,6 +70,17 @@ const (
 	maxPatience = 6 * time.Hour // a node that sleeps is offline
 )
 
+// maxAhead is how far ahead of the clock a time may be that the server noted: of
+// one that is further ahead, which a clock that jumped left behind, nothing is
+// known.
+const maxAhead = 5 * time.Minute
+
+// online reports whether a node seen then is online now.
+func online(seen, now time.Time, patience time.Duration) bool {
+	silent := now.Sub(seen)
+	return silent <= patience && silent >= -maxAhead
+}
+
 // patience returns how long the node may be silent and still be online.
 func (p *presence) patience() time.Duration {
 	own := missedPolls * time.Duration(p.interval.Load()) * time.Microsecond

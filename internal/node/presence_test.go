@@ -176,3 +176,19 @@ func BenchmarkIdentity_Decorate(b *testing.B) {
 		i.Decorate([]byte(`{"host_uuid":"b3e68175-1323-402d-9372-360437bfd488"}`))
 	}
 }
+
+// TestOnline: what a clock that was ahead left behind says nothing.
+func TestOnline(t *testing.T) {
+	t.Parallel()
+	now := time.Now().Truncate(time.Microsecond)
+	for silent, want := range map[time.Duration]bool{
+		0: true, OfflineAfter: true, OfflineAfter + time.Microsecond: false,
+		-time.Minute: true, -maxAhead: true, -maxAhead - time.Microsecond: false, -365 * 24 * time.Hour: false,
+	} {
+		n := Node{LastSeen: now.Add(-silent)}
+		i := &Identity{presence: newPresence(n)}
+		if n.Online(now) != want || i.Online(now) != want {
+			t.Errorf("silent for %s: %v, %v", silent, n.Online(now), i.Online(now))
+		}
+	}
+}

@@ -1,3 +1,4 @@
+//nolint:thelper // the functions that reap calls are tests, not helpers
 package node
 
 import (
@@ -116,9 +117,9 @@ func reap(t *testing.T, o ReaperOptions, test func(t *testing.T, f *fleet)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fleet{changes: &store{}, living: map[string]bool{"live": true}}
 		f.Registry = newRegistry(t, f.changes)
-		f.Registry.now = f.wall
+		f.now = f.wall
 		f.add(t, "live", 0)
-		o.Registry, o.Store, o.Audit, o.Log, o.Now = f.Registry, f, f, f.Registry.log, f.wall
+		o.Registry, o.Store, o.Audit, o.Log, o.Now = f.Registry, f, f, f.log, f.wall
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- NewReaper(o).Run(ctx) }()

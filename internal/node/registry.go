@@ -29,7 +29,7 @@ func (i *Identity) LastSeen() time.Time { return i.presence.lastSeen() }
 
 // Online reports whether the node was heard from lately; see Node.Patience.
 func (i *Identity) Online(now time.Time) bool {
-	return now.UnixMicro()-i.presence.seen.Load() <= i.presence.patience().Microseconds()
+	return online(i.presence.lastSeen(), now, i.presence.patience())
 }
 
 // Touch notes that a request arrived. It costs a few atomic writes; the store

@@ -3,6 +3,7 @@
 package pki
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -14,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -31,6 +33,13 @@ const (
 	leafLife = 365 * 24 * time.Hour
 	renewal  = 30 * 24 * time.Hour // before its end a certificate is made anew
 	backdate = time.Hour           // for agents whose clock is behind
+	// caBackdate is the same for the CA and the server's own certificate. A
+	// server that is started once with a clock that is ahead must not leave
+	// certificates behind that begin in the future, and agents' clocks may be
+	// far behind.
+	caBackdate = 2 * 365 * 24 * time.Hour
+	// renewEvery is how often the server's own certificate is looked at.
+	renewEvery = time.Hour
 )
 
 // Files of an Authority, in its directory.
@@ -85,7 +94,7 @@ func (a *Authority) make(now time.Time) error {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: "Muster CA", Organization: []string{"Muster"}},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(caLife),
+		NotBefore: now.Add(-caBackdate), NotAfter: now.Add(caLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
@@ -161,7 +170,7 @@ func (a *Authority) ServerCert(names []string, now time.Time) (certFile, keyFile
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial(), Subject: pkix.Name{CommonName: names[0], Organization: []string{"Muster"}},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(leafLife),
+		NotBefore: a.cert.NotBefore, NotAfter: now.Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, n := range names {
@@ -182,6 +191,24 @@ func (a *Authority) ServerCert(names []string, now time.Time) (certFile, keyFile
 		return "", "", err
 	}
 	return certFile, keyFile, nil
+}
+
+// KeepServerCert makes another server certificate before the one that is there
+// runs out, until ctx ends; see ServerCert. Who serves it reads it again; see
+// Certificate.Run.
+func (a *Authority) KeepServerCert(ctx context.Context, names []string, now func() time.Time, log *slog.Logger) error {
+	t := time.NewTicker(renewEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if _, _, err := a.ServerCert(names, now()); err != nil {
+			log.ErrorContext(ctx, "the server's certificate cannot be renewed; retrying", "error", err)
+		}
+	}
 }
 
 func (a *Authority) fits(leaf *x509.Certificate, names []string, now time.Time) bool {

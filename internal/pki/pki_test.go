@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -409,6 +410,68 @@ func TestRun(t *testing.T) {
 		wait()
 		if bytes.Equal(current(), first) {
 			t.Error("the new files are not noticed")
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestServerCert_clock: a start with a clock that is a year ahead leaves a
+// certificate behind that is good today, too.
+func TestServerCert_clock(t *testing.T) {
+	t.Parallel()
+	dir, now := t.TempDir(), time.Now()
+	a := open(t, dir, now)
+	for _, by := range []time.Duration{365 * 24 * time.Hour, -365 * 24 * time.Hour, 0} {
+		certFile, keyFile, err := a.ServerCert([]string{"localhost"}, now.Add(by))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []time.Duration{0, by} {
+			_, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: a.Pool(), DNSName: "localhost", CurrentTime: now.Add(at)})
+			if err != nil {
+				t.Errorf("made at %s, looked at %s: %v", by, at, err)
+			}
+		}
+	}
+}
+
+// TestKeepServerCert: a server that runs for years has a good certificate all
+// the time.
+func TestKeepServerCert(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		a := open(t, dir, time.Now())
+		names := []string{"localhost"}
+		certFile, _, err := a.ServerCert(names, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.KeepServerCert(ctx, names, time.Now, slog.New(slog.DiscardHandler)) }()
+		first := read(t, certFile)
+		for range 25 { // months
+			time.Sleep(30 * 24 * time.Hour) //nolint:forbidigo // synctest's clock
+			synctest.Wait()
+			block, _ := pem.Decode([]byte(read(t, certFile)))
+			leaf, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if time.Now().After(leaf.NotAfter) {
+				t.Fatalf("it ran out on %s", leaf.NotAfter)
+			}
+		}
+		if read(t, certFile) == first {
+			t.Error("it is the first one still")
 		}
 		cancel()
 		if err := <-done; err != nil {

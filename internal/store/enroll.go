@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -18,32 +19,35 @@ var _ node.EnrolStore = (*Store)(nil)
 // after that, as when a server is killed, may have been kept: the agent enrols
 // once more as the same node, and a use was counted that nobody had.
 func (s *Store) Enrol(ctx context.Context, e node.Enrolment, admit func(*node.Secret, []node.Node) (node.Verdict, error)) (node.Node, error) {
-	name, err := s.secretName(ctx, e.SecretHash)
-	if err != nil {
-		return node.Node{}, fail("enrol node", err)
+	for range 2 { // the name may be of yesterday
+		name, err := s.secretName(ctx, e.SecretHash, e.Now)
+		if err != nil {
+			return node.Node{}, fail("enrol node", err)
+		}
+		if name == "" {
+			break
+		}
+		var n node.Node
+		err = s.tx(ctx, func(t *tx) (err error) {
+			n, err = t.enrol(ctx, name, e, admit)
+			return err
+		})
+		if err == nil {
+			return n, nil
+		}
+		if !errors.Is(err, errOtherSecret) {
+			return node.Node{}, fail("enrol node", err)
+		}
+		s.secrets.forget(e.SecretHash)
 	}
-	if name == "" {
-		_, err := unknownSecret(admit)
-		return node.Node{}, err
-	}
-	var n node.Node
-	err = s.tx(ctx, func(t *tx) (err error) {
-		n, err = t.enrol(ctx, name, e, admit)
-		return err
-	})
-	if err != nil {
-		return node.Node{}, fail("enrol node", err)
-	}
-	return n, nil
-}
-
-// unknownSecret tells admit that there is no such secret.
-func unknownSecret(admit func(*node.Secret, []node.Node) (node.Verdict, error)) (node.Node, error) {
 	if _, err := admit(nil, nil); err != nil {
 		return node.Node{}, err
 	}
 	return node.Node{}, errs.New(errs.Unauthenticated, "enroll secret is not known")
 }
+
+// errOtherSecret means that a secret no longer has a value.
+var errOtherSecret = errors.New("another enroll secret")
 
 func (t *tx) enrol(ctx context.Context, name string, e node.Enrolment, admit func(*node.Secret, []node.Node) (node.Verdict, error)) (node.Node, error) {
 	secret, err := t.use(ctx, name, e.SecretHash, e.Now)
@@ -51,7 +55,7 @@ func (t *tx) enrol(ctx context.Context, name string, e node.Enrolment, admit fun
 		return node.Node{}, err
 	}
 	if secret == nil {
-		return unknownSecret(admit)
+		return node.Node{}, errOtherSecret
 	}
 	version, err := t.next(ctx, counterNode, 1) // from here on one enrolment at a time
 	if err != nil {
@@ -158,6 +162,9 @@ func (t *tx) enrolAgain(ctx context.Context, k knownNode, n node.Node, e node.En
 	tags, err := tagList(n.Tags)
 	if err != nil {
 		return n, err
+	}
+	if n.LastSeen.Before(k.LastSeen) {
+		n.Address = k.Address // a clock that went back moves no presence
 	}
 	past := k.changes(n, micros(e.Now))
 	since, err := k.document()

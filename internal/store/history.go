@@ -280,9 +280,9 @@ func (s *Store) whoHas(ctx context.Context, w node.Who, limit int) ([]node.Sight
 	list := []node.Sighting{}
 	if condition, ok := attributeCondition(w.Attribute); ok {
 		// Since when is in no index, so what began later is left out here.
-		rows, err := s.read.QueryContext(ctx, `
-			SELECT `+nodeColumns+`, `+sinceColumns+` FROM node n LEFT JOIN presence p ON p.node_id = n.id
-			WHERE n.gone_at = 0 AND `+condition+` ORDER BY n.id`, w.Value)
+		query := `SELECT ` + nodeColumns + `, ` + sinceColumns + //nolint:gosec // the condition is one of those below
+			` FROM node n LEFT JOIN presence p ON p.node_id = n.id WHERE n.gone_at = 0 AND ` + condition + ` ORDER BY n.id`
+		rows, err := s.read.QueryContext(ctx, query, w.Value)
 		if err != nil {
 			return nil, err
 		}

@@ -47,8 +47,13 @@ func testHistory(t *testing.T, s *store.Store) {
 	n := enrol(t, s, e)
 	want := []node.Sighting{}
 	for _, v := range [][2]string{
-		{"address", "192.0.2.1"}, {"hostname", "web-1.example"}, {"host_identifier", "web-1"}, {"platform", "linux"},
-		{"os", "Debian 12"}, {"osquery_version", "5.23.1"}, {"instance", "i1"},
+		{"address", "192.0.2.1"},
+		{"hostname", "web-1.example"},
+		{"host_identifier", "web-1"},
+		{"platform", "linux"},
+		{"os", "Debian 12"},
+		{"osquery_version", "5.23.1"},
+		{"instance", "i1"},
 	} {
 		want = append(want, node.Sighting{NodeID: n.ID, HostIdentifier: "web-1", Hostname: "web-1.example", Attribute: v[0], Value: v[1], First: start, Last: start})
 	}

@@ -212,11 +212,12 @@ func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 }
 
 // countNodes counts all nodes that a filter means. Without a condition on
-// presence an index of node is enough.
+// presence an index of node is enough; with one, the index of presence says who
+// is online.
 func (s *Store) countNodes(ctx context.Context, f node.Filter, w *where) (total int, err error) {
 	from := `node n WHERE `
 	if f.Status == node.StatusOnline || f.Status == node.StatusOffline {
-		from = byNode
+		from = byPresence
 	}
 	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM `+from+w.String(), w.args...).Scan(&total)
 	return total, err

@@ -95,7 +95,7 @@ func testAttributes(t *testing.T, s *store.Store) {
 			}
 		}
 		want := map[string]string{}
-		for _, word := range strings.Fields(c.had) {
+		for word := range strings.FieldsSeq(c.had) {
 			want[word] = ""
 		}
 		if diff := cmp.Diff(want, had); diff != "" {
@@ -107,7 +107,7 @@ func testAttributes(t *testing.T, s *store.Store) {
 // pairs parts "a=b c=d".
 func pairs(text string) map[string]string {
 	m := map[string]string{}
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		name, value, _ := strings.Cut(word, "=")
 		m[name] = value
 	}

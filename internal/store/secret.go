@@ -99,6 +99,7 @@ func (s *Store) Secrets(ctx context.Context) ([]node.Secret, error) {
 	return secrets, fail("list enroll secrets", err)
 }
 
+//nolint:gosec // a message
 const noSecret = "there is no enroll secret with that name"
 
 // RotateSecret gives an enroll secret a new value. The one before works until a
@@ -155,16 +156,17 @@ type secretNames struct {
 // maxSecretNames is far more than there are; then it begins anew.
 const maxSecretNames = 1000
 
-// secretName returns the name of the secret that had a hash lately, "" without
-// one. What is true now, use says.
-func (s *Store) secretName(ctx context.Context, hash node.KeyHash) (string, error) {
+// secretName returns the name of the secret that a hash means, or that it meant
+// lately; "" for none. What is true, use says.
+func (s *Store) secretName(ctx context.Context, hash node.KeyHash, now time.Time) (string, error) {
 	s.secrets.mu.Lock()
 	name := s.secrets.names[hash]
 	s.secrets.mu.Unlock()
 	if name != "" {
 		return name, nil
 	}
-	names, err := all(ctx, s.read, scanText, `SELECT name FROM secret WHERE hash = $1 OR old_hash = $1`, hash[:])
+	names, err := all(ctx, s.read, scanText, `
+		SELECT name FROM secret WHERE hash = $1 OR (old_hash = $1 AND old_until > $2)`, hash[:], micros(now))
 	if err != nil || len(names) == 0 {
 		return "", err
 	}
@@ -175,6 +177,12 @@ func (s *Store) secretName(ctx context.Context, hash node.KeyHash) (string, erro
 	}
 	s.secrets.names[hash] = names[0]
 	return names[0], nil
+}
+
+func (s *secretNames) forget(hash node.KeyHash) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.names, hash)
 }
 
 // use counts a use of the secret with that name, if it has that hash or had it

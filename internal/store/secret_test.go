@@ -80,6 +80,8 @@ func testSecretRotate(t *testing.T, s *store.Store) {
 		wantKind(t, err, errs.Conflict)
 	}
 	works("other", start, true)
+	ok(t, s.CreateSecret(t.Context(), node.Secret{Name: "reborn"}, keyHash("servers"))) // nobody has it now
+	works("servers", start, true)
 	_, err := s.RotateSecret(t.Context(), "nobody", keyHash("new"), until)
 	wantKind(t, err, errs.NotFound)
 	ok(t, s.RevokeSecret(t.Context(), "other", start))

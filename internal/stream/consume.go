@@ -44,11 +44,7 @@ const retryDelay = time.Second
 // message counts as read when handle returns nil, and comes again, after a
 // pause, when it does not. After a crash messages may come again.
 func (s *Stream) ReadDurable(ctx context.Context, name string, subject Subject, handle func(context.Context, Message) error) error {
-	consumer, err := s.stream.CreateOrUpdateConsumer(ctx, jetstream.ConsumerConfig{
-		Durable: name, FilterSubject: string(subject), AckPolicy: jetstream.AckExplicitPolicy,
-		MaxAckPending: 1, // in order
-		AckWait:       time.Minute,
-	})
+	consumer, err := s.durable(ctx, name, subject)
 	if err != nil {
 		return s.ended(ctx, fmt.Errorf("read %s as %s: %w", subject, name, err))
 	}
@@ -59,6 +55,37 @@ func (s *Stream) ReadDurable(ctx context.Context, name string, subject Subject, 
 		}
 		return m.Ack()
 	}))
+}
+
+// durable returns the consumer that keeps a reader's position.
+//
+// A message that was delivered and not acknowledged when the server stopped
+// comes again when AckWait is over, by the wall clock of its delivery: if the
+// clock went back meanwhile, that is as much later. So a consumer that waits
+// for an acknowledgement, which nobody can send any more, is made anew.
+func (s *Stream) durable(ctx context.Context, name string, subject Subject) (jetstream.Consumer, error) {
+	config := jetstream.ConsumerConfig{
+		Durable: name, FilterSubject: string(subject), AckPolicy: jetstream.AckExplicitPolicy,
+		MaxAckPending: 1, // in order
+		AckWait:       time.Minute,
+	}
+	consumer, err := s.stream.Consumer(ctx, name)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return s.stream.CreateConsumer(ctx, config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := consumer.Info(ctx)
+	if err != nil || info.NumAckPending == 0 {
+		return consumer, err
+	}
+	if err := s.stream.DeleteConsumer(ctx, name); err != nil {
+		return nil, err
+	}
+	// After a crash here the reader begins with the oldest message that is there.
+	config.DeliverPolicy, config.OptStartSeq = jetstream.DeliverByStartSequencePolicy, info.AckFloor.Stream+1
+	return s.stream.CreateConsumer(ctx, config)
 }
 
 // ReadPosition returns where a durable reader stands: it has done with all

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/musterhq/muster/internal/errs"
 )
@@ -169,6 +170,53 @@ func TestRead_waits(t *testing.T) {
 	cancel()
 	if err := errors.Join(<-done, <-done); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReadDurable_unacknowledged: what was in hand when the server stopped comes
+// again at once, in order and with nothing before it, not when a wait ends that
+// a clock may make endless.
+func TestReadDurable_unacknowledged(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	appendAll(t, s, Events, "a")
+	appendAll(t, s, Events, "b")
+	appendAll(t, s, Events, "c")
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.ReadDurable(ctx, "r", Events, func(_ context.Context, m Message) error {
+		if string(m.Records[0]) == "b" {
+			cancel()
+			return context.Canceled
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range [][]string{{"b", "c"}, {"c", "d"}} { // the second time with a consumer that was made anew before
+		s = open(t, Options{Dir: dir})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // half of AckWait
+		defer cancel()
+		var seen []string
+		err := s.ReadDurable(ctx, "r", Events, func(_ context.Context, m Message) error {
+			if seen = append(seen, string(m.Records[0])); len(seen) == 2 {
+				cancel()
+				return context.Canceled // unacknowledged once more
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, seen, want...)
+		appendAll(t, s, Events, "d")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
