@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -79,6 +80,34 @@ func (a *App) verifyForwarded(header string) (node.Certificate, error) {
 		return node.Certificate{}, err
 	}
 	return a.clients.Verify(chain, a.now())
+}
+
+// pruneEvery is how often history that no event goes back to is dropped.
+const pruneEvery = time.Hour
+
+// pruneHistory drops what nodes were before the oldest event that is kept, which
+// nobody can be asked about any more. It goes by that event, not by the clock,
+// which may be wrong.
+func (a *App) pruneHistory(ctx context.Context) error {
+	if a.cfg.Retention == 0 {
+		return nil
+	}
+	t := time.NewTicker(pruneEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		oldest := a.engine.Stats().Oldest
+		if oldest.IsZero() {
+			continue
+		}
+		if err := a.store.PruneHistory(ctx, oldest); err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "the history of nodes was not pruned; retrying", "error", err)
+		}
+	}
 }
 
 func (a *App) limits() agentapi.Limits {

@@ -376,6 +376,7 @@ func (a *App) Run(ctx context.Context) error {
 		{"certificate", a.cert.Run},
 		{"certificate renewal", a.renewCertificate},
 		{"silent nodes", a.reaper.Run},
+		{"node history", a.pruneHistory},
 		{"memory", tuneMemory},
 	} {
 		group.Go(func() error {

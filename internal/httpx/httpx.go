@@ -137,7 +137,7 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 	}()
 	src := io.Reader(&limited{r.Body, l.Wire, l.Wire})
 	if b.Rate > 0 {
-		src = &paced{r: src, rate: b.Rate, started: time.Now()}
+		src = &paced{r: src, rate: b.Rate}
 	}
 	expected := r.ContentLength
 	switch encoding := r.Header.Get("Content-Encoding"); strings.ToLower(encoding) {
@@ -199,21 +199,29 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// paced fails when bytes come too slowly.
+// paced fails when bytes come too slowly. Nearly all bodies come with one Read,
+// and are not looked at.
 type paced struct {
 	r       io.Reader
 	rate    int64
-	started time.Time
+	started time.Time // of the wait for what did not come with the first Read
 	got     int64
 }
 
 func (p *paced) Read(b []byte) (int, error) {
 	n, err := p.r.Read(b)
 	p.got += int64(n)
-	if passed := time.Since(p.started); err == nil && passed > rateGrace && p.got < p.rate*int64(passed/time.Second) {
+	if err != nil {
+		return n, err
+	}
+	if p.started.IsZero() {
+		p.started = time.Now()
+		return n, nil
+	}
+	if passed := time.Since(p.started); passed > rateGrace && p.got < p.rate*int64(passed/time.Second) {
 		return n, errs.New(errs.Invalid, "the body came slower than %d bytes a second", p.rate)
 	}
-	return n, err
+	return n, nil
 }
 
 // counted takes room in memory before it reads on.

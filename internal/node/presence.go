@@ -70,15 +70,15 @@ const (
 	maxPatience = 6 * time.Hour // a node that sleeps is offline
 )
 
-// maxAhead is how far ahead of the clock a time may be that the server noted: of
+// MaxAhead is how far ahead of the clock a time may be that the server noted: of
 // one that is further ahead, which a clock that jumped left behind, nothing is
 // known.
-const maxAhead = 5 * time.Minute
+const MaxAhead = 5 * time.Minute
 
 // online reports whether a node seen then is online now.
 func online(seen, now time.Time, patience time.Duration) bool {
 	silent := now.Sub(seen)
-	return silent <= patience && silent >= -maxAhead
+	return silent <= patience && silent >= -MaxAhead
 }
 
 // patience returns how long the node may be silent and still be online.

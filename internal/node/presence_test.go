@@ -183,7 +183,7 @@ func TestOnline(t *testing.T) {
 	now := time.Now().Truncate(time.Microsecond)
 	for silent, want := range map[time.Duration]bool{
 		0: true, OfflineAfter: true, OfflineAfter + time.Microsecond: false,
-		-time.Minute: true, -maxAhead: true, -maxAhead - time.Microsecond: false, -365 * 24 * time.Hour: false,
+		-time.Minute: true, -MaxAhead: true, -MaxAhead - time.Microsecond: false, -365 * 24 * time.Hour: false,
 	} {
 		n := Node{LastSeen: now.Add(-silent)}
 		i := &Identity{presence: newPresence(n)}

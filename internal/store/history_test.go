@@ -123,7 +123,7 @@ func testHistoryFlapping(t *testing.T, s *store.Store) {
 	}
 	move(t, s, id, a, a, minute(840))     // it did not move
 	move(t, s, id, "", "", minute(850))   // nor then
-	move(t, s, id, a, b, minute(100))     // and this comes late
+	move(t, s, id, a, b, minute(848))     // and this comes late
 	move(t, s, "nobody", a, b, minute(1)) // is gone
 	if got := timeline(t, s, id, "address"); got != want {
 		t.Errorf("what moved nothing:\n got %s\nwant %s", got, want)

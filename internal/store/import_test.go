@@ -79,7 +79,7 @@ func testImport(t *testing.T, s *store.Store) {
 
 // testImportMany is over several transactions, and once more changes nothing.
 func testImportMany(t *testing.T, s *store.Store) {
-	const count = 2500
+	const count = 1100
 	imports := make([]node.Import, 0, count)
 	for i := range count {
 		imports = append(imports, imported(fmt.Sprintf("host-%d", i), fmt.Sprintf("key %d", i)))

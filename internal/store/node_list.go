@@ -134,9 +134,9 @@ func nodeWhere(f node.Filter) (*where, error) {
 	switch f.Status {
 	case "", node.StatusGone:
 	case node.StatusOnline:
-		w.add(`p.online_until >= ?`, micros(f.Now))
+		w.add(`p.online_until >= ? AND p.last_seen <= ?`, micros(f.Now), micros(f.Now.Add(node.MaxAhead)))
 	case node.StatusOffline:
-		w.add(`p.online_until < ?`, micros(f.Now))
+		w.add(`(p.online_until < ? OR p.last_seen > ?)`, micros(f.Now), micros(f.Now.Add(node.MaxAhead)))
 	case node.StatusQuarantined:
 		w.add(`n.quarantined_at <> 0`)
 	default:
@@ -344,7 +344,7 @@ func (s *Store) NodeFacets(ctx context.Context, now time.Time) (node.Facets, err
 		args  []any
 	}{
 		{&f.Total, `SELECT count(*) FROM node WHERE gone_at = 0`, nil},
-		{&f.Online, `SELECT count(*) FROM presence WHERE online_until >= $1`, []any{micros(now)}},
+		{&f.Online, `SELECT count(*) FROM presence WHERE online_until >= $1 AND last_seen <= $2`, []any{micros(now), micros(now.Add(node.MaxAhead))}},
 		{&f.New24h, `SELECT count(*) FROM node WHERE gone_at = 0 AND enrolled_at >= $1`, []any{micros(now.Add(-24 * time.Hour))}},
 		{&f.Quarantined, `SELECT count(*) FROM node WHERE gone_at = 0 AND quarantined_at <> 0`, nil},
 		{&f.Clashes24h, `SELECT count(*) FROM node WHERE gone_at = 0 AND last_clash <> 0 AND last_clash >= $1`, []any{micros(now.Add(-24 * time.Hour))}},

@@ -295,7 +295,7 @@ func testGone(t *testing.T, s *store.Store) {
 // testExpire removes more than fit in one transaction, some twice, some that
 // are not there.
 func testExpire(t *testing.T, s *store.Store) {
-	const count = 2100
+	const count = 1100
 	store.Fill(t, s, count, start)
 	ids := []string{"nobody"}
 	for i := range count - 1 {

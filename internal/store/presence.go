@@ -71,8 +71,9 @@ func parseSeen(text string) (seen node.Seen, err error) {
 // touchChunk bounds the rows of one statement that keeps touches.
 const touchChunk = 5000
 
-// TouchNodes implements [node.RegistryStore]. It moves no time backwards, and
-// changes the version only of nodes with a clash. Each chunk is a transaction,
+// TouchNodes implements [node.RegistryStore]. It moves no time backwards, but
+// for one that a wrong clock left over node.MaxAhead in the future, and changes the version only of
+// nodes with a clash. Each chunk is a transaction,
 // so that enrolments need not wait for all.
 func (s *Store) TouchNodes(ctx context.Context, touches []node.Touch) error {
 	// In the order of the key, so that two servers take rows in the same order,
@@ -120,7 +121,8 @@ func (t *tx) touch(ctx context.Context, touches []node.Touch) error {
 			address = CASE t.address WHEN '' THEN presence.address ELSE t.address END
 		FROM (SELECT key AS id, CAST(substr(value, 1, 16) AS BIGINT) AS last_at, CAST(substr(value, 17, 16) AS BIGINT) AS until_at,
 			substr(value, 33, 55) AS seen, substr(value, 88) AS address FROM `+t.dialect.each(1)+`) AS t
-		WHERE presence.node_id = t.id AND t.last_at >= presence.last_seen`, string(append(list, '}')))
+		WHERE presence.node_id = t.id AND (t.last_at >= presence.last_seen OR presence.last_seen > t.last_at + $2)`,
+		string(append(list, '}')), node.MaxAhead.Microseconds())
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,14 @@ func testPresence(t *testing.T, s *store.Store) {
 			t.Errorf("patience %v is not kept", touch.Patience)
 		}
 	}
+	// A clock that was a year ahead is right again.
+	year := start.Add(365 * 24 * time.Hour)
+	for _, at := range []time.Time{year, start.Add(4 * time.Second)} {
+		ok(t, s.TouchNodes(t.Context(), []node.Touch{{ID: n.ID, Seen: at}}))
+		if !online(at) || at.Equal(year) && online(start.Add(4*time.Second)) {
+			t.Errorf("seen at %v", at)
+		}
+	}
 	// Enrolling again counts from then, with the patience that the domain tells.
 	again := enrolment("web-1", "servers", start.Add(time.Minute))
 	again.Node.Patience = time.Hour

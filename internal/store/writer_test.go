@@ -141,10 +141,10 @@ func TestGroupCancelled(t *testing.T) {
 		}
 	}
 	cancel()
-	release()
-	if err := <-waiting; !errors.Is(err, context.Canceled) {
+	if err := <-waiting; !errors.Is(err, context.Canceled) { // it does not wait for the writer
 		t.Errorf("a job whose caller went away: %v", err)
 	}
+	release()
 	running, stop := context.WithCancel(t.Context())
 	err := s.tx(running, func(x *tx) error {
 		stop()
