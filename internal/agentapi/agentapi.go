@@ -273,10 +273,16 @@ func shown(path string) string {
 
 const jsonType = "application/json"
 
+// chunked is the size above which net/http would send an answer in chunks unless
+// its length is said.
+const chunked = 1 << 10
+
 func answer(w http.ResponseWriter, status int, kind string, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", kind)
-	h.Set("Content-Length", strconv.Itoa(len(body))) // or net/http would send long ones in chunks
+	if len(body) > chunked {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
 	if status != http.StatusOK {
 		w.WriteHeader(status)
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,7 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	lines    *prometheus.CounterVec
 	capped   prometheus.Counter
+	known    sync.Map // of outcome to observed: looking labels up costs more
 	all      atomic.Int64
 }
 
@@ -63,8 +65,23 @@ func newMetrics(a *App) *metrics {
 // Observe counts one request.
 func (m *metrics) Observe(endpoint, kind string, took time.Duration) {
 	m.all.Add(1)
-	m.requests.WithLabelValues(endpoint, kind).Inc()
-	m.seconds.WithLabelValues(endpoint).Observe(took.Seconds())
+	o, ok := m.known.Load(outcome{endpoint, kind})
+	if !ok {
+		o, _ = m.known.LoadOrStore(outcome{endpoint, kind}, observed{m.requests.WithLabelValues(endpoint, kind), m.seconds.WithLabelValues(endpoint)})
+	}
+	if o, ok := o.(observed); ok {
+		o.requests.Inc()
+		o.seconds.Observe(took.Seconds())
+	}
+}
+
+// outcome is what requests are counted by.
+type outcome struct{ endpoint, kind string }
+
+// observed is where requests of an outcome are counted.
+type observed struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
 }
 
 // Lines counts log lines.
