@@ -171,7 +171,8 @@ func (c *Coordinator) Take(nodeID string) []Task {
 	var tasks []Task
 	for _, r := range c.pending[nodeID] {
 		t := r.targets[nodeID]
-		leased := t.State == Sent && now.Sub(t.SentAt) < Lease
+		// One that was sent in the future, before the clock went back, is no lease.
+		leased := t.State == Sent && now.Sub(t.SentAt).Abs() < Lease
 		if leased || t.Attempts >= maxAttempts || !now.Before(r.query.ExpiresAt) || len(tasks) == maxPerRead {
 			continue
 		}

@@ -245,6 +245,19 @@ func TestCoordinator_lease(t *testing.T) {
 	})
 }
 
+// TestCoordinator_clock: a lease from before the clock went back does not last
+// until it comes there again.
+func TestCoordinator_clock(t *testing.T) {
+	t.Parallel()
+	run1(t, func(w *world) {
+		w.start("a", "1")
+		w.want("first poll", w.take("1"), "a")
+		w.c.now = func() time.Time { return time.Now().Add(-time.Hour) }
+		w.want("an hour earlier", w.take("1"), "a")
+		w.want("and once more", w.take("1"), "")
+	})
+}
+
 func TestCoordinator_manyPending(t *testing.T) {
 	t.Parallel()
 	run1(t, func(w *world) {

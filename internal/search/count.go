@@ -30,7 +30,10 @@ func (e *Engine) Queries(ctx context.Context, f event.Filter, width time.Duratio
 		return nil, nil, err
 	}
 	defer v.release()
-	c := &counter{width: width.Microseconds(), queries: map[string]*event.Summary{}, buckets: map[int64]int64{}}
+	c := &counter{width: width.Microseconds(), queries: map[string]*event.Summary{}, buckets: map[int64]int64{}, last: math.MaxInt64}
+	if f.Until.IsZero() && width > 0 {
+		c.last = floorDiv(e.now().UnixMicro(), c.width)
+	}
 	var o object
 	for i := range v.parts {
 		p := &v.parts[i]
@@ -56,6 +59,9 @@ type counter struct {
 	width   int64
 	queries map[string]*event.Summary
 	buckets map[int64]int64 // by number
+	// last is the bucket of now, which takes what agents whose clock is ahead
+	// say of later: one of them must not stretch everybody's histogram.
+	last int64
 }
 
 // fits reports whether times are counted alike.
@@ -75,7 +81,7 @@ func (c *counter) add(query string, minTime, maxTime, n int64) {
 		s.Last = last
 	}
 	if c.width > 0 {
-		c.buckets[floorDiv(minTime, c.width)] += n
+		c.buckets[min(floorDiv(minTime, c.width), c.last)] += n
 	}
 }
 

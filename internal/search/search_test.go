@@ -31,7 +31,7 @@ func testOptions(t *testing.T, dir string) Options {
 	t.Helper()
 	return Options{
 		Dir: dir, Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Now: func() time.Time { return day0 },
+		Now: func() time.Time { return day0.Add(time.Hour) },
 	}
 }
 
@@ -323,6 +323,30 @@ func checkQueries(t *testing.T, e *Engine, all []event.Record, f event.Filter) {
 	}
 	if want := int64(len(reference(all, f))); total != want {
 		t.Fatalf("histogram has %d, want %d", total, want)
+	}
+}
+
+// TestQueries_ahead: an agent whose clock is hours ahead counts in the last
+// bucket, and leaves the histogram as it is.
+func TestQueries_ahead(t *testing.T) {
+	t.Parallel()
+	now := day0.Add(time.Hour)
+	o := testOptions(t, t.TempDir())
+	o.Now = func() time.Time { return now }
+	e := open(t, o)
+	batch := event.Batch{NodeID: "n", Received: now, LogType: "result"}
+	for _, at := range []time.Duration{-5 * time.Minute, 0, 20 * time.Hour} {
+		batch.Events = append(batch.Events, event.Event{Time: now.Add(at), Query: "q", Action: event.Added, Columns: []byte(`{}`)})
+	}
+	add(t, e, 1, batch)
+	for range 2 { // in memory, then in a file
+		summaries, buckets, err := e.Queries(t.Context(), event.Filter{Since: now.Add(-5 * time.Minute)}, 5*time.Second)
+		if err != nil || len(summaries) != 1 || summaries[0].Count != 3 || len(buckets) != 61 || buckets[60].Count != 2 {
+			t.Fatalf("%v, %d buckets, %v", summaries, len(buckets), err)
+		}
+		if err := e.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
