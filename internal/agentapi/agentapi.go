@@ -19,9 +19,11 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"github.com/musterhq/muster/internal/agentconn"
 	"github.com/musterhq/muster/internal/errs"
@@ -110,7 +112,17 @@ type API struct {
 	routes   map[Endpoint]*route
 	bodies   httpx.Bodies
 	decoders event.Decoders
+
+	refusals *rate.Limiter // of lines in the log
+	unlogged atomic.Int64
 }
+
+// How many refusals are logged: anybody can cause them, and a fleet whose server
+// is in trouble does by the thousand, just when its disk may be full.
+const (
+	refusalsPerSecond = 20
+	refusalsAtOnce    = 200
+)
 
 // route is how an endpoint's requests are taken.
 type route struct {
@@ -137,7 +149,10 @@ func New(o Options) *API {
 	}
 	l := o.Limits
 	enrolling, logging, writing := newGate(l.Enrolling, l.Queue), newGate(l.Logging, l.Queue), newGate(l.Writing, l.Queue)
-	a := &API{Options: o, paths: newPaths(o.Aliases), routes: map[Endpoint]*route{}}
+	a := &API{
+		Options: o, paths: newPaths(o.Aliases), routes: map[Endpoint]*route{},
+		refusals: rate.NewLimiter(refusalsPerSecond, refusalsAtOnce),
+	}
 	for _, r := range []route{
 		{endpoint: Enroll, seen: node.EndpointEnroll, gate: enrolling, handle: (*API).enroll},
 		{endpoint: Config, seen: node.EndpointConfig, handle: (*API).config},
@@ -235,12 +250,7 @@ var errNodeInvalid = errs.New(errs.Unauthenticated, "node key is not known")
 
 // refuse answers so that the agent keeps its data.
 func (a *API) refuse(w http.ResponseWriter, r request, err error) {
-	level := slog.LevelInfo
-	if errs.Is(err, errs.Internal) && r.Context().Err() == nil {
-		level = slog.LevelError
-	}
-	a.Log.Log(r.Context(), level, "agent refused", "endpoint", string(r.route.endpoint), "path", shown(r.URL.Path),
-		"remote", r.peer.Address, "kind", errs.KindOf(err).String(), "error", err)
+	a.logRefusal(r, err)
 	if errs.Is(err, errs.Busy) {
 		w.Header().Set("Retry-After", retryAfter())
 	}
@@ -255,6 +265,21 @@ func (a *API) refuse(w http.ResponseWriter, r request, err error) {
 	}
 	b, _ := json.Marshal(body) // cannot fail: texts and a boolean
 	answer(w, httpx.Status(err), jsonType, b)
+}
+
+// logRefusal says in the log who was refused and why, up to refusalsPerSecond; the
+// next line tells how many were left out.
+func (a *API) logRefusal(r request, err error) {
+	level := slog.LevelInfo
+	if errs.Is(err, errs.Internal) && r.Context().Err() == nil {
+		level = slog.LevelError
+	}
+	if !a.refusals.AllowN(a.Now(), 1) {
+		a.unlogged.Add(1)
+		return
+	}
+	a.Log.Log(r.Context(), level, "agent refused", "endpoint", string(r.route.endpoint), "path", shown(r.URL.Path),
+		"remote", r.peer.Address, "kind", errs.KindOf(err).String(), "error", err, "not_logged_before", a.unlogged.Swap(0))
 }
 
 // shown returns a path for the log, without what may be a node key; see

@@ -233,3 +233,30 @@ func TestPanic(t *testing.T) {
 		t.Errorf("the log: %s", log)
 	}
 }
+
+// TestRefusals_log: a flood of refusals is no flood in the log, which says how
+// many it left out; and everybody is answered.
+func TestRefusals_log(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	now := time.Now()
+	w.options.Now = func() time.Time { return now }
+	w.api = agentapi.New(w.options)
+	flood := func(n int) (lines int) {
+		t.Helper()
+		w.log.Reset()
+		for range n {
+			if rec := w.send(http.MethodPost, "/config", `{"node_key":"unknown"}`); rec.Code != 401 {
+				t.Fatal(rec.Code)
+			}
+		}
+		return strings.Count(w.log.String(), "agent refused")
+	}
+	if n := flood(1000); n != 200 {
+		t.Errorf("%d lines of 1000", n)
+	}
+	now = now.Add(time.Second)
+	if n := flood(30); n != 20 || !strings.Contains(w.log.String(), "not_logged_before=800") {
+		t.Errorf("a second later: %d lines: %.300s", n, w.log)
+	}
+}
