@@ -11,45 +11,31 @@ import (
 	"github.com/musterhq/muster/internal/httpx"
 )
 
-// Limits are what an API takes at most.
+// Limits are what an API takes at most. Their defaults are the settings'.
 type Limits struct {
-	// Bodies, in bytes, as they come and inflated alike.
-	Small  int64 // of enroll, config and distributed/read
-	Log    int64
-	Write  int64
-	Memory int64 // of all bodies together that are over httpx.FreeBody
-	Rate   int64 // bytes a second that a body must come with after five seconds
+	// Small bounds the bodies of enroll, config and distributed/read, in bytes,
+	// as they come and inflated alike; a real agent's enroll request has under
+	// 2 KB.
+	Small int64
+	// Log: an agent sends up to 1,024 lines of up to 1 MiB each, and repeats what
+	// was refused for ever, so the limit must be far above what is sane.
+	Log int64
+	// Write: an agent puts all rows of all its queries into one body without any
+	// limit; 11 MB for 111,000 rows were seen.
+	Write int64
+	// Memory bounds all bodies together that are over httpx.FreeBody. Reading and
+	// parsing takes up to fifteen times as much.
+	Memory int64
+	// Rate is how many bytes a second a body must come with after five seconds.
+	// An agent gives up after 16 s.
+	Rate int64
 
 	// How many requests of each class are at work at a time; config and
-	// distributed/read wait for nothing, and need no such limit.
+	// distributed/read wait for nothing, and need no such limit. Enrolments share
+	// a commit and log requests a sync, and more at a time make none faster.
 	Enrolling, Logging, Writing int
 	// Queue is how many times as many may wait.
 	Queue int
-}
-
-// DefaultLimits returns the limits unless others are configured.
-func DefaultLimits() Limits {
-	return Limits{
-		// A real agent's enroll request has under 2 KB.
-		Small: 256 << 10,
-		// An agent sends up to 1,024 lines of up to 1 MiB each, and repeats what
-		// was refused for ever, so the limit is far above what is sane.
-		Log: 64 << 20,
-		// An agent puts all rows of all its queries into one body without any
-		// limit: 11 MB for 111,000 rows were seen.
-		Write: 64 << 20,
-		// Reading and parsing takes up to fifteen times of this: one largest body,
-		// or two hundred of what an agent sends after an outage.
-		Memory: 64 << 20,
-		// An agent gives up after 16 s; a body of 64 KiB needs this rate then.
-		Rate: 4 << 10,
-		// Enrolments at work share a commit, and more of them make none faster.
-		Enrolling: 64,
-		// Log requests wait for the disk together.
-		Logging: 1024,
-		Writing: 256,
-		Queue:   64,
-	}
 }
 
 // queueWait bounds the wait for a place: an agent gives up after 16 s, and what

@@ -115,11 +115,16 @@ func newWorld(tb testing.TB) *world {
 			Store: w.store, Registry: w.registry, Keyer: w.keyer, Clash: node.ClashQuarantine, Now: time.Now,
 		}),
 		Nodes: w.registry, Configs: catalog, Queries: w.live, Stream: w.stream, Seen: event.NewSeen(), Peers: &w.peer,
-		Metrics: noMetrics{}, Limits: agentapi.DefaultLimits(), Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now,
+		Metrics: noMetrics{}, Limits: limits, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now,
 		Aliases: aliases,
 	}
 	w.api = agentapi.New(w.options)
 	return w
+}
+
+// limits are the settings' defaults.
+var limits = agentapi.Limits{
+	Small: 256 << 10, Log: 64 << 20, Write: 64 << 20, Memory: 64 << 20, Rate: 4 << 10, Enrolling: 64, Logging: 1024, Writing: 256, Queue: 64,
 }
 
 // peer is who seems to send the requests of a test.

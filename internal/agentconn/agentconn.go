@@ -182,12 +182,6 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Address returns the address at the other end of the connection.
-func (c *Conn) Address() netip.Addr { return c.address }
-
-// Proxy reports whether a trusted proxy is at the other end.
-func (c *Conn) Proxy() bool { return c.proxy }
-
 // keepsAlive reports whether the other end may use the connection for more than
 // a request: a proxy does, which may be on this machine; an agent never does.
 func (c *Conn) keepsAlive() bool { return c.proxy || c.address.IsLoopback() }
@@ -205,10 +199,12 @@ func (c *Conn) Certificate() node.Certificate {
 	return c.certificate
 }
 
+// address returns the other end's, without writing it out: each request of an
+// agent is a connection.
 func address(a net.Addr) netip.Addr {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
 		return netip.Addr{}
 	}
-	return ap.Addr().Unmap().WithZone("")
+	return tcp.AddrPort().Addr().Unmap().WithZone("")
 }

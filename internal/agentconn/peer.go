@@ -27,14 +27,10 @@ type Peers struct {
 	Verify func(header string) (node.Certificate, error)
 }
 
-// Of returns who sent a request. The word of others than trusted proxies is not
+// Of returns who sent a request, which must have come by a Listener. The word of others than trusted proxies is not
 // looked at. The error is Forbidden for a certificate that cannot be trusted.
 func (p *Peers) Of(r *http.Request) (Peer, error) {
 	c := Of(r.Context())
-	if c == nil { // not from our listener: tests
-		a, _ := netip.ParseAddrPort(r.RemoteAddr)
-		return Peer{Address: a.Addr().Unmap()}, nil
-	}
 	peer := Peer{Address: c.address, Certificate: c.Certificate(), Direct: !c.keepsAlive() && !forwarded(r)}
 	if !c.proxy {
 		return peer, nil
