@@ -15,9 +15,13 @@ func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable"}, // vocabulary
 		{"osquery"},                  // the language of agents
-		{"audit", "node", "event", "live", "account", "resource"},                     // domain: decides
-		{"httpx", "agentwire", "agentconn"},                                           // how both sides speak HTTP
-		{"hostsql", "agent", "agenttest"},                                             // agents: ours, and simulated ones
+		{"policy"},                   // what a text or setting may do
+		{"audit", "node", "event", "live", "account"}, // domain: decides
+		{"resource"},                        // what agents run
+		{"foreign", "hostfiles", "rollout"}, // how it comes, and how it goes out
+		{"change"},                          // how it changes
+		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
+		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones
 		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents
@@ -26,10 +30,9 @@ func layers() [][]string {
 
 func beside() map[string][]string {
 	return map[string][]string{
-		"live":     {"node"},
-		"account":  {"node", "audit"},
-		"resource": {"node"},
-		"agent":    {"hostsql"},
+		"live":    {"node"},
+		"account": {"node", "audit"},
+		"agent":   {"hostsql"},
 	}
 }
 
