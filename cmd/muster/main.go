@@ -97,7 +97,8 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 	root.AddCommand(
 		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(),
 		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newEventCommand(),
-		newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
+		newApplyCommand(), newDiffCommand(), newExportCommand(), newChangeCommand(), newRevisionCommand(), newRolloutCommand(),
+		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newUserCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
 	)
 	return root
 }

@@ -22,7 +22,7 @@ func newNodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "List, find, show, tag, quarantine and remove nodes", Args: noArgs, RunE: help}
 	t.flags(cmd)
 	cmd.AddCommand(
-		newNodeListCommand(&t), newNodeShowCommand(&t), newNodeWhoCommand(&t), newNodeHistoryCommand(&t), newNodeTagCommand(&t),
+		newNodeListCommand(&t), newNodeShowCommand(&t), newNodeWhoCommand(&t), newNodeConfigCommand(&t), newNodeHistoryCommand(&t), newNodeAttributesCommand(&t), newNodeTagCommand(&t),
 		newNodeQuarantineCommand(&t), newNodeReleaseCommand(&t), newNodeRevokeCommand(&t), newNodeDeleteCommand(&t),
 	)
 	return cmd
@@ -141,7 +141,7 @@ func printNode(cmd *cobra.Command, n adminapi.NodeDetail) error {
 		{"endpoints", endpoints(n.Seen)},
 		{"offline after", (time.Duration(n.OfflineAfter) * time.Second).String()},
 		{"address", n.Address},
-		{"tags", strings.Join(n.Tags, ", ")},
+		{"tags", tagsOf(n.TagSources)},
 		{"enrolled", enrolled(n.Node)},
 		{"enrolments", strconv.Itoa(n.Enrolments)},
 	}
@@ -196,33 +196,82 @@ func clashes(n adminapi.Node) string {
 	return fmt.Sprintf("%d, last %s", n.Clashes, since(n.LastClash, n.ClashReason))
 }
 
+// tagsOf says what gives a node its tags.
+func tagsOf(sources []adminapi.TagSource) string {
+	parts := make([]string, 0, len(sources))
+	for _, s := range sources {
+		parts = append(parts, s.Tag+" (by "+strings.Join(s.Sources, ", ")+")")
+	}
+	return strings.Join(parts, ", ")
+}
+
 func newNodeTagCommand(t *target) *cobra.Command {
+	var o output
 	var add, remove []string
+	var history bool
 	cmd := &cobra.Command{
-		Use: "tag NODE --add TAG --remove TAG", Short: "Change a node's tags", Args: oneArg(aNode),
+		Use: "tag NODE [--add TAG] [--remove TAG] [--history]", Short: "Change a node's tags, or show what gives them, and gave them", Args: oneArg(aNode),
+		Long: `Change a node's tags, or without --add and --remove show what gives them: hand,
+an enroll secret, a rule or a query. A tag that a rule or a query gives stays
+until that no longer does.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
 				return err
 			}
-			if len(add)+len(remove) == 0 {
-				return usagef("give --add or --remove")
+			changing := len(add)+len(remove) > 0
+			if history && changing {
+				return usagef("give --history, or --add and --remove")
 			}
 			n, err := findNode(cmd, client, args[0])
 			if err != nil {
 				return err
 			}
-			tags := slices.DeleteFunc(append(n.Tags, add...), func(tag string) bool { return slices.Contains(remove, tag) })
-			if err := client.Call(cmd.Context(), http.MethodPut, "/nodes/"+n.ID+"/tags", nil, adminapi.TagsInput{Tags: tags}, &n.Node); err != nil {
-				return err
+			if changing {
+				tags := slices.DeleteFunc(append(n.Tags, add...), func(tag string) bool { return slices.Contains(remove, tag) })
+				return setTags(cmd, client, &o, n.ID, tags)
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.Join(n.Tags, " "))
-			return err
+			return showTags(cmd, client, &o, n.ID, history)
 		},
 	}
-	cmd.Flags().StringArrayVar(&add, "add", nil, "tag to add")
-	cmd.Flags().StringArrayVar(&remove, "remove", nil, "tag to remove")
+	o.flag(cmd, "table", "json", "yaml")
+	cmd.Flags().StringArrayVar(&add, "add", nil, "tag to add; may be repeated")
+	cmd.Flags().StringArrayVar(&remove, "remove", nil, "tag to remove; may be repeated")
+	cmd.Flags().BoolVar(&history, "history", false, "show the tags that it had, too")
 	return cmd
+}
+
+// setTags replaces a node's tags and prints those that it has then; why some
+// stayed is for people.
+func setTags(cmd *cobra.Command, client *adminapi.Client, o *output, id string, tags []string) error {
+	var n adminapi.TaggedNode
+	if err := client.Call(cmd.Context(), http.MethodPut, "/nodes/"+id+"/tags", nil, adminapi.TagsInput{Tags: tags}, &n); err != nil {
+		return err
+	}
+	if n.Message != "" {
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), printable(n.Message))
+	}
+	return o.document(cmd, n, func() error {
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), strings.Join(n.Tags, " "))
+		return err
+	})
+}
+
+// showTags prints what gives a node its tags since when, and with history what
+// gave it tags before.
+func showTags(cmd *cobra.Command, client *adminapi.Client, o *output, id string, history bool) error {
+	var found adminapi.TagHistory
+	if err := client.Call(cmd.Context(), http.MethodGet, "/nodes/"+id+"/tags/history", nil, nil, &found); err != nil {
+		return err
+	}
+	if !history {
+		found.Tags = slices.DeleteFunc(found.Tags, func(s adminapi.TagSpan) bool { return s.Until != nil })
+	}
+	rows := make([][]string, 0, len(found.Tags))
+	for _, s := range found.Tags {
+		rows = append(rows, []string{s.Tag, s.Source, moment(&s.Since), moment(s.Until)})
+	}
+	return o.list(cmd, found.Tags, []string{"TAG", "SOURCE", "SINCE", "UNTIL"}, rows)
 }
 
 func newNodeWhoCommand(t *target) *cobra.Command {
@@ -261,8 +310,39 @@ func newNodeWhoCommand(t *target) *cobra.Command {
 
 func newNodeHistoryCommand(t *target) *cobra.Command {
 	var o output
+	var limit int
 	cmd := &cobra.Command{
-		Use: "history NODE", Short: "List what a node's attributes were; one that is gone has its id still", Args: oneArg(aNode),
+		Use: "history NODE", Short: "What a node was served and asked, when, and by whose change or query", Args: oneArg(aNode),
+		Long: `List what a node was served and asked, the newest first: each config with the
+revision that it is of and who made that, each live query with its text and who
+asked, and the tags that decide about both. It is what the owner of a machine, or
+an auditor, may want to see; -o csv is for them.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := t.client()
+			if err != nil {
+				return err
+			}
+			n, err := findNode(cmd, client, args[0])
+			if err != nil {
+				return err
+			}
+			var a adminapi.NodeActivity
+			query := url.Values{"limit": {strconv.Itoa(limit)}}
+			if err := client.Call(cmd.Context(), http.MethodGet, "/nodes/"+n.ID+"/activity", query, nil, &a); err != nil {
+				return err
+			}
+			return printActivity(cmd, &o, a)
+		},
+	}
+	o.flag(cmd, "table", "json", "yaml", "csv")
+	cmd.Flags().IntVar(&limit, "limit", 200, "most entries to list, up to 1000")
+	return cmd
+}
+
+func newNodeAttributesCommand(t *target) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "attributes NODE", Short: "List what a node's attributes were; one that is gone has its id still", Args: oneArg(aNode),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {

@@ -133,18 +133,66 @@ func TestNode_past(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 	cli(t, "node", "delete", "host-1")
-	for _, s := range cliJSON[[]adminapi.Sighting](t, "node", "history", n.ID) {
+	for _, s := range cliJSON[[]adminapi.Sighting](t, "node", "attributes", n.ID) {
 		if s.NodeID != n.ID || s.Until == nil {
 			t.Errorf("%+v", s)
 		}
 	}
-	if out := cli(t, "node", "history", n.ID); !strings.Contains(out, "h1.example.com") {
+	if out := cli(t, "node", "attributes", n.ID); !strings.Contains(out, "h1.example.com") {
 		t.Error(out)
 	}
 	if gone := cliJSON[[]adminapi.Node](t, "node", "list", "--status", "gone"); len(gone) != 1 || gone[0].Status != "gone" {
 		t.Errorf("%+v", gone)
 	}
-	if _, errOut, code := muster(t, "node", "history", "nobody"); code != exitNotFound {
+	if _, errOut, code := muster(t, "node", "attributes", "nobody"); code != exitNotFound {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+// TestNode_tag changes tags, and shows what gives them and gave them.
+func TestNode_tag(t *testing.T) {
+	serveMuster(t)
+	file := filepath.Join(t.TempDir(), "nodes.json")
+	if err := os.WriteFile(file, []byte(`[{"uuid":"host-1","key":"0123456789abcdef","tags":["moved"]}]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cli(t, "import", "nodes", file)
+	if out := cli(t, "node", "tag", "host-1", "--add", "web", "--add", "eu", "--remove", "moved"); out != "eu web\n" {
+		t.Errorf("%q", out)
+	}
+	if out := cli(t, "node", "show", "host-1"); !strings.Contains(out, "eu (by hand), web (by hand)") {
+		t.Error(out)
+	}
+	if has := cliJSON[[]adminapi.TagSpan](t, "node", "tag", "host-1"); len(has) != 2 || has[0].Tag != "eu" || has[0].Source != "hand" || has[0].Until != nil {
+		t.Errorf("%+v", has)
+	}
+	if all := cliJSON[[]adminapi.TagSpan](t, "node", "tag", "host-1", "--history"); len(all) != 3 || all[2].Tag != "moved" || all[2].Until == nil {
+		t.Errorf("%+v", all)
+	}
+	if out := cli(t, "node", "tag", "host-1", "--history"); !strings.Contains(out, "SOURCE") || !strings.Contains(out, "moved") {
+		t.Error(out)
+	}
+	if changed := cliJSON[adminapi.TaggedNode](t, "node", "tag", "host-1", "--remove", "eu"); len(changed.TagSources) != 1 || changed.Message != "" {
+		t.Errorf("%+v", changed)
+	}
+	if _, errOut, code := muster(t, "node", "tag", "host-1", "--history", "--add", "x"); code != exitUsage {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+	if _, errOut, code := muster(t, "node", "tag", "host-1", "--add", "No Tag"); code != exitUsage || !strings.Contains(errOut, "tags") {
+		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+// TestQuery_where: an expression says whom to ask, and a wrong one where it is
+// wrong.
+func TestQuery_where(t *testing.T) {
+	serveMuster(t)
+	for where, want := range map[string]string{"all": "no node matches", "colour = red": `"colour" at character 1`, "tag =": "ends where a value"} {
+		if _, errOut, code := muster(t, "query", "SELECT 1", "--where", where); code != exitUsage || !strings.Contains(errOut, want) {
+			t.Errorf("%s: exit code %d: %s", where, code, errOut)
+		}
+	}
+	if _, errOut, code := muster(t, "query", "SELECT 1"); code != exitUsage || !strings.Contains(errOut, "--where") {
 		t.Errorf("exit code %d: %s", code, errOut)
 	}
 }

@@ -50,15 +50,22 @@ func newQueryCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "query SQL", Short: "Ask nodes a question now and print their rows", Args: oneArg("one SQL text"),
 		Long: `Ask nodes a question now. Each node takes it with its next poll; rows are
-printed as they arrive. Nothing is asked unless you say whom: --all, --node or
---tag. Nodes that have not answered when --wait is over are not asked any more.
+printed as they arrive. Nothing is asked unless you say whom: --all, --node,
+--tag or --where, or several of them, for the nodes that any of them means. Nodes
+that have not answered when --wait is over are not asked any more.
+
+--where takes an expression over tag, id, host_identifier, hostname, platform,
+os, osquery_version, secret, and what nodes said when they enrolled, as
+system_info.hardware_vendor: = != < <= > >= in, and, or, not and parentheses. *
+and ? in a value match any text and any letter.
 
 The exit code is 5 when not every node answered.`,
 		Example: `  muster query "SELECT name, version FROM os_version" --all
-  muster query "SELECT pid, name FROM processes LIMIT 5" --node web-1 -o json`,
+  muster query "SELECT pid, name FROM processes LIMIT 5" --node web-1 -o json
+  muster query "SELECT * FROM uptime" --where 'platform = linux and osquery_version < 5.10'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !s.All && len(s.Nodes) == 0 && len(s.Tags) == 0 {
-				return usagef("say whom to ask: --all, --node or --tag")
+			if !s.All && len(s.Nodes) == 0 && len(s.Tags) == 0 && s.Where == "" {
+				return usagef("say whom to ask: --all, --node, --tag or --where")
 			}
 			client, err := t.client()
 			if err != nil {
@@ -78,6 +85,7 @@ The exit code is 5 when not every node answered.`,
 	f.BoolVar(&s.All, "all", false, "ask every node")
 	f.StringArrayVar(&s.Nodes, "node", nil, "id, host identifier or hostname of a node; may be repeated")
 	f.StringArrayVar(&s.Tags, "tag", nil, "ask nodes with this tag; may be repeated")
+	f.StringVar(&s.Where, "where", "", "ask nodes that this expression means")
 	f.DurationVar(&wait, "wait", time.Minute, "how long to wait for answers")
 	return cmd
 }

@@ -58,8 +58,19 @@ func (c *credentials) password(cmd *cobra.Command) (string, error) {
 	if c.user == "" {
 		return "", usagef("--user is missing")
 	}
-	if c.passwordFile != "" {
-		b, err := os.ReadFile(c.passwordFile)
+	return promptPassword(cmd, "Password of "+c.user, c.passwordFile)
+}
+
+// readPassword reads one's own password once more.
+func readPassword(cmd *cobra.Command, file string) (string, error) {
+	return promptPassword(cmd, "Password", file)
+}
+
+// promptPassword reads a password from a file, else from the terminal, else from
+// standard input.
+func promptPassword(cmd *cobra.Command, prompt, file string) (string, error) {
+	if file != "" {
+		b, err := os.ReadFile(file) //nolint:gosec // the user names the file
 		if err != nil {
 			return "", usagef("--password-file: %w", err)
 		}
@@ -72,7 +83,7 @@ func (c *credentials) password(cmd *cobra.Command) (string, error) {
 		}
 		return strings.TrimRight(line, "\r\n"), nil
 	}
-	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "Password of %s: ", c.user)
+	_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s: ", prompt)
 	b, err := term.ReadPassword(int(os.Stdin.Fd()))
 	_, _ = fmt.Fprintln(cmd.ErrOrStderr())
 	return string(b), err

@@ -38,12 +38,24 @@ const (
 	EventRead   Permission = "event.read"
 	AuditRead   Permission = "audit.read"
 	SystemRead  Permission = "system.read"
+
+	ResourceRead  Permission = "resource.read"  // what agents run, and what may change
+	ChangeWrite   Permission = "change.write"   // propose, apply, withdraw and restore
+	ChangeApprove Permission = "change.approve" // consent to others' changes, or reject them
+	RolloutWrite  Permission = "rollout.write"  // move a rollout on, pause it, go back
+	FreezeWrite   Permission = "freeze.write"   // freeze, thaw and break-glass
+	Emergency     Permission = "emergency.write"
+	UserRead      Permission = "user.read"
+	UserWrite     Permission = "user.write"
 )
 
 // Permissions returns all that a person can have. Until there are roles,
 // everybody is an administrator and has them all.
 func Permissions() []Permission {
-	return []Permission{NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, EventRead, AuditRead, SystemRead}
+	return []Permission{
+		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, EventRead, AuditRead, SystemRead,
+		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, UserRead, UserWrite,
+	}
 }
 
 // User is one person.
@@ -98,6 +110,10 @@ var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
 type Store interface {
 	// CreateFirstUser keeps a user if there is none yet, else it is a Conflict.
 	CreateFirstUser(ctx context.Context, u User) error
+	// CreateUser keeps a user; Conflict if there is one of that name.
+	CreateUser(ctx context.Context, u User) error
+	// Users returns all users by name, without password hashes.
+	Users(ctx context.Context) ([]User, error)
 	// HasUsers reports whether there is any user.
 	HasUsers(ctx context.Context) (bool, error)
 	// UserByName returns a user; NotFound without one.
@@ -138,6 +154,38 @@ func (a *Accounts) SetUp(ctx context.Context, name, password string) (User, erro
 	}
 	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, CreatedAt: a.now()}
 	return u, a.store.CreateFirstUser(ctx, u)
+}
+
+// Create makes a further user, who is an administrator as all are until there
+// are roles.
+func (a *Accounts) Create(ctx context.Context, name, password string) (User, error) {
+	if err := checkNew(name, password); err != nil {
+		return User{}, err
+	}
+	var hashed string
+	if err := a.limited(ctx, func() { hashed = hash(password) }); err != nil {
+		return User{}, err
+	}
+	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, CreatedAt: a.now()}
+	return u, a.store.CreateUser(ctx, u)
+}
+
+// Users returns all users by name.
+func (a *Accounts) Users(ctx context.Context) ([]User, error) { return a.store.Users(ctx) }
+
+// Prove checks the password of a session's owner once more, so that a token
+// alone is not enough for what follows.
+func (a *Accounts) Prove(ctx context.Context, s Session, password string) error {
+	if password == "" {
+		return errs.Field("password", "is missing; a token alone cannot do this, so prove who you are")
+	}
+	if _, err := a.Login(ctx, s.UserName, password); err != nil {
+		if errs.Is(err, errs.Unauthenticated) {
+			return errs.New(errs.Forbidden, "the password is wrong")
+		}
+		return err
+	}
+	return nil
 }
 
 // checkNew refuses names and passwords that a new user cannot have.

@@ -3,6 +3,8 @@ package account
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +37,18 @@ func (s *store) CreateFirstUser(_ context.Context, u User) error {
 	}
 	s.users[u.Name] = u
 	return s.err
+}
+
+func (s *store) CreateUser(_ context.Context, u User) error {
+	if _, ok := s.users[u.Name]; ok {
+		return errs.New(errs.Conflict, "there is a user of that name")
+	}
+	s.users[u.Name] = u
+	return s.err
+}
+
+func (s *store) Users(context.Context) ([]User, error) {
+	return slices.SortedFunc(maps.Values(s.users), func(a, b User) int { return strings.Compare(a.Name, b.Name) }), s.err
 }
 
 func (s *store) HasUsers(context.Context) (bool, error) { return len(s.users) > 0, s.err }
@@ -277,5 +291,35 @@ func TestSetup(t *testing.T) {
 	none := NewSetup(newAccounts(s), audit.NewLog(s, time.Now), "", nil)
 	if _, err := none.Make(t.Context(), "", "bob", password); !errs.Is(err, errs.Conflict) {
 		t.Errorf("an empty token: %v", err)
+	}
+}
+
+func TestProve(t *testing.T) {
+	t.Parallel()
+	a := New(newStore(), node.NewKeyer([]byte("key")), time.Now)
+	u, err := a.Create(t.Context(), "ada", password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Create(t.Context(), "ada", password); !errs.Is(err, errs.Conflict) {
+		t.Errorf("a second ada: %v", err)
+	}
+	if _, err := a.Create(t.Context(), "bob", "short"); !errs.Is(err, errs.Invalid) {
+		t.Errorf("a short password: %v", err)
+	}
+	_, s, err := a.Open(t.Context(), u, Bearer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]errs.Kind{"": errs.Invalid, "another password": errs.Forbidden} {
+		if err := a.Prove(t.Context(), s, given); !errs.Is(err, want) {
+			t.Errorf("%q: %v", given, err)
+		}
+	}
+	if err := a.Prove(t.Context(), s, password); err != nil {
+		t.Error(err)
+	}
+	if users, err := a.Users(t.Context()); err != nil || len(users) != 1 || users[0].Name != "ada" {
+		t.Error(users, err)
 	}
 }

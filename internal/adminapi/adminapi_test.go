@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,12 +22,15 @@ import (
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/osquery"
+	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
+	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
@@ -51,6 +55,12 @@ type world struct {
 	voided   int
 	mute     *atomic.Bool // the audit log fails
 	http     *http.Client
+
+	freezer   *change.Freezer
+	publisher *change.Publisher
+	changes   *change.Service
+	monitor   *rollout.Monitor
+	rollouts  *rollout.Engine
 }
 
 // auditStore fails when told to.
@@ -87,24 +97,65 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.engine.Close() })
-	catalog, err := resource.Default()
-	if err != nil {
-		t.Fatal(err)
-	}
 	trail := audit.NewLog(auditStore{w.store, w.mute}, time.Now)
+	w.resources(trail, log)
 	accounts := account.New(w.store, keyer, time.Now)
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
 		Keyer: keyer, Registry: w.registry, Nodes: w.store, Secrets: w.store, Live: w.live, LiveList: w.store,
-		Search: engineSearch{w.engine}, Catalog: catalog, Audit: trail, AuditLog: w.store, Metrics: prometheus.NewRegistry(),
+		Search: engineSearch{w.engine}, Catalog: w.publisher.Catalog(), Audit: trail, AuditLog: w.store, Notary: newNotary(t, w), Metrics: prometheus.NewRegistry(),
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
+		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
+		Evidence: w.monitor, Policy: shippedPolicy(),
 	})
 	s := httptest.NewServer(w.api)
 	t.Cleanup(s.Close)
 	w.url = s.URL
 	return w
+}
+
+// shippedPolicy is made once: it takes some tens of milliseconds.
+var shippedPolicy = sync.OnceValue(func() *policy.Engine {
+	e, err := policy.New(policy.Rules{})
+	if err != nil {
+		panic(err) //nolint:forbidigo // there is no test to fail
+	}
+	return e
+})
+
+// afterBegin leaves out the entry of the first revision, so that the tests of
+// the log begin with an empty one.
+type afterBegin struct{ *audit.Log }
+
+func (l afterBegin) Record(ctx context.Context, actor, action, target string, detail any) error {
+	if action == "revision.begin" {
+		return nil
+	}
+	return l.Log.Record(ctx, actor, action, target, detail)
+}
+
+// resources makes what decides about what agents run.
+func (w *world) resources(trail *audit.Log, log *slog.Logger) {
+	w.t.Helper()
+	first, err := resource.Defaults()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.freezer = change.NewFreezer(w.store, trail, nil, time.Now)
+	if w.publisher, err = change.NewPublisher(w.t.Context(), change.PublisherOptions{
+		Store: w.store, Freezer: w.freezer, Audit: afterBegin{trail}, Log: log, Now: time.Now,
+	}, first); err != nil {
+		w.t.Fatal(err)
+	}
+	w.monitor = rollout.NewMonitor(w.store, log, time.Now)
+	w.changes = change.NewService(change.Options{
+		Store: w.store, Engine: shippedPolicy(), Nodes: w.registry, Pricer: w.monitor, Freezer: w.freezer, Publisher: w.publisher, Audit: trail, Now: time.Now,
+	})
+	w.rollouts = rollout.NewEngine(rollout.Options{
+		Store: w.store, Fleet: w.registry, Catalog: w.publisher.Catalog(), Monitor: w.monitor, Audit: trail, Freezer: w.freezer, Reverter: w.changes, Log: log, Now: time.Now,
+	})
 }
 
 // setUp makes the administrator and logs the client in.
@@ -291,7 +342,7 @@ func TestSetup(t *testing.T) {
 	for _, e := range page.Entries {
 		actions = append(actions, e.Actor+" "+e.Action+" "+e.Target)
 	}
-	if diff := cmp.Diff([]string{"admin session.open admin", "setup user.create admin"}, actions); diff != "" {
+	if diff := cmp.Diff([]string{"admin session.open admin", "setup user.create admin", "setup user.create admin"}, actions); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -479,7 +530,7 @@ func TestLive(t *testing.T) {
 		t.Errorf("%+v %v", preview, err)
 	}
 	var q adminapi.Live
-	if err := w.call("POST", "/live", nil, adminapi.LiveInput{SQL: "SELECT b, a FROM t", Selector: adminapi.Selector{All: true}}, &q); err != nil {
+	if err := w.call("POST", "/live", nil, adminapi.LiveInput{SQL: "SELECT minutes AS b, hour AS a FROM time", Selector: adminapi.Selector{All: true}}, &q); err != nil {
 		t.Fatal(err)
 	}
 	if q.State != "running" || q.Nodes != 2 || q.Counts["waiting"] != 2 {

@@ -19,12 +19,15 @@ import (
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/httpx"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
+	"github.com/musterhq/muster/internal/rollout"
 )
 
 // NodeStore keeps nodes.
@@ -44,12 +47,16 @@ type NodeReader interface {
 	// NodeHistory returns what a node's attributes were, also of one that is
 	// gone.
 	NodeHistory(ctx context.Context, id string) ([]node.Sighting, error)
+	// TagHistory returns what gives and gave a node its tags, also of one that is
+	// gone.
+	TagHistory(ctx context.Context, id string) ([]node.TagSpan, error)
 	// Who returns the nodes that had a value of an attribute at a time.
 	Who(ctx context.Context, w node.Who) ([]node.Sighting, error)
 }
 
 // NodeWriter changes nodes. What it returns has no details.
 type NodeWriter interface {
+	// SetNodeTags sets a node's tags by hand; what rules and queries give stays.
 	SetNodeTags(ctx context.Context, id string, tags []string) (node.Node, error)
 	// SetQuarantine puts a node under quarantine; the zero time releases it.
 	SetQuarantine(ctx context.Context, id, reason string, at time.Time) (node.Node, error)
@@ -76,14 +83,23 @@ type SecretStore interface {
 type LiveStore interface {
 	Live(ctx context.Context, id string) (live.Query, error)
 	LiveList(ctx context.Context, cursor string, limit int) (queries []live.Query, next string, err error)
+	// LiveOf returns the live queries that a node was meant by, the newest first.
+	LiveOf(ctx context.Context, nodeID string, limit int) ([]live.Asked, error)
 	LiveAnswers(ctx context.Context, id string, f live.AnswerFilter) (targets []live.Target, next string, err error)
 }
 
-// AuditStore reads the audit log.
-type AuditStore interface {
-	// AuditEntries returns entries before a number (0: the newest), newest
-	// first.
-	AuditEntries(ctx context.Context, before int64, limit int) ([]audit.Entry, error)
+// ChangeStore reads changes and revisions.
+type ChangeStore interface {
+	change.Changes
+	change.Revisions
+	change.ServedStore
+	Rollouts(ctx context.Context, before int64, limit int) ([]rollout.Rollout, error)
+}
+
+// Evidence is what nodes told of themselves; see rollout.Monitor.
+type Evidence interface {
+	// Evidence returns what a node showed since the server started.
+	Evidence(nodeID string) rollout.Evidence
 }
 
 // Search finds events. What was acknowledged to an agent before a call is
@@ -108,19 +124,28 @@ type Options struct {
 	LiveList LiveStore
 	Search   Search
 	Catalog  *resource.Catalog
-	Audit    *audit.Log
-	AuditLog AuditStore
-	Metrics  prometheus.Gatherer
-	Requests func() int64 // agents' requests so far
-	Ready    func(ctx context.Context) error
-	UI       http.Handler
-	Secure   bool // people reach the API over TLS
-	AgentURL string
-	CA       []byte // PEM that agents pin
-	Version  string
-	Stopping <-chan struct{} // closed when the server stops: streams end
-	Log      *slog.Logger
-	Now      func() time.Time
+
+	Changes     *change.Service
+	ChangeStore ChangeStore
+	Publisher   *change.Publisher
+	Freezer     *change.Freezer
+	Rollouts    *rollout.Engine
+	Evidence    Evidence
+	Policy      *policy.Engine
+	Audit       *audit.Log
+	AuditLog    AuditStore
+	Notary      AuditNotary
+	Metrics     prometheus.Gatherer
+	Requests    func() int64 // agents' requests so far
+	Ready       func(ctx context.Context) error
+	UI          http.Handler
+	Secure      bool // people reach the API over TLS
+	AgentURL    string
+	CA          []byte // PEM that agents pin
+	Version     string
+	Stopping    <-chan struct{} // closed when the server stops: streams end
+	Log         *slog.Logger
+	Now         func() time.Time
 }
 
 // API is the handler of the admin listener.
@@ -140,8 +165,11 @@ type Route struct {
 	Permission account.Permission
 }
 
-// maxBody bounds what people send.
-const maxBody = 1 << 20
+// Limits of what people send.
+const (
+	maxBody      = 1 << 20
+	maxLargeBody = 10 << 20 // a fleet's whole set of resources
+)
 
 // New returns the admin API with the UI at /.
 func New(o Options) *API {
@@ -162,7 +190,13 @@ func New(o Options) *API {
 	a.registerSecrets()
 	a.registerLive()
 	a.registerEvents()
+	a.registerChanges()
+	a.registerRollouts()
+	a.registerFreeze()
+	a.registerPolicy()
+	a.registerUsers()
 	a.registerSystem()
+	a.registerAudit()
 	a.plain(mux, "GET /healthz", account.Public, a.healthz)
 	a.plain(mux, "GET /readyz", account.Public, a.readyz)
 	a.plain(mux, "GET /metrics", account.SystemRead, a.metrics)
@@ -173,7 +207,7 @@ func New(o Options) *API {
 		problem(w, errs.New(errs.NotFound, "no such path in the API; see /api/openapi.json"))
 	}))
 	mux.Handle("/", o.UI) // the UI's files are public; what they show is not
-	a.handler = a.record(http.NewCrossOriginProtection().Handler(http.MaxBytesHandler(mux, maxBody)))
+	a.handler = a.record(http.NewCrossOriginProtection().Handler(http.MaxBytesHandler(mux, maxLargeBody)))
 	return a
 }
 
@@ -188,9 +222,18 @@ const permissionKey = "permission"
 
 // register adds an operation: how it is called, what it needs, what it does.
 func register[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
+	registerLimited(a, permission, method, path, summary, maxBody, handle)
+}
+
+// registerLarge is register for an operation that takes whole sets of files.
+func registerLarge[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
+	registerLimited(a, permission, method, path, summary, maxLargeBody, handle)
+}
+
+func registerLimited[I, O any](a *API, permission account.Permission, method, path, summary string, limit int64, handle func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
 		OperationID: operationID(method, path), Method: method, Path: "/api/v1" + path, Summary: summary,
-		Metadata: map[string]any{permissionKey: permission}, MaxBodyBytes: maxBody,
+		Metadata: map[string]any{permissionKey: permission}, MaxBodyBytes: limit,
 		Description:                  "Needs the permission " + string(permission) + ".",
 		RejectUnknownQueryParameters: true,
 	}
@@ -220,10 +263,12 @@ func (a *API) plain(mux *http.ServeMux, pattern string, permission account.Permi
 	a.routes = append(a.routes, Route{method, path, permission})
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if permission != account.Public {
-			if _, err := a.authorize(r, permission); err != nil {
+			ctx, err := a.authorize(r, permission)
+			if err != nil {
 				problem(w, err)
 				return
 			}
+			r = r.WithContext(ctx)
 		}
 		if err := handle(w, r); err != nil {
 			a.report(r.Context(), pattern, err)
@@ -250,16 +295,17 @@ func (a *API) permit(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	r, w := humago.Unwrap(ctx)
-	s, err := a.authorize(r, permission)
+	c, err := a.authorize(r, permission)
 	if err != nil {
 		problem(w, err)
 		return
 	}
-	next(huma.WithValue(ctx, sessionKey{}, s))
+	next(huma.WithContext(ctx, c))
 }
 
-// authorize returns the session of a request if it has the permission.
-func (a *API) authorize(r *http.Request, permission account.Permission) (account.Session, error) {
+// authorize returns a request's context with its session, if that has the
+// permission.
+func (a *API) authorize(r *http.Request, permission account.Permission) (context.Context, error) {
 	kind, secret := account.Cookie, ""
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		kind, secret = account.Bearer, token
@@ -268,13 +314,16 @@ func (a *API) authorize(r *http.Request, permission account.Permission) (account
 	}
 	s, err := a.Accounts.Session(r.Context(), kind, secret)
 	if err != nil {
-		return account.Session{}, err
+		return nil, err
 	}
+	ctx := a.withSession(r.Context(), s, secret)
 	if !s.May(permission) {
 		a.Log.WarnContext(r.Context(), "permission refused", "user", s.UserName, "permission", string(permission), "path", r.URL.Path)
-		return account.Session{}, errs.New(errs.Forbidden, "this needs the permission %s", permission)
+		err := errs.New(errs.Forbidden, "this needs the permission %s", permission)
+		a.refused(ctx, s.UserName, string(permission), r.Method+" "+r.URL.Path, err)
+		return nil, err
 	}
-	return s, nil
+	return ctx, nil
 }
 
 // cookieName has the prefix that binds a cookie to this very host, where
@@ -322,6 +371,7 @@ func problem(w http.ResponseWriter, err error) {
 func (a *API) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := a.Now()
+		r = withAddress(r)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Referrer-Policy", "no-referrer")
 		if strings.HasPrefix(r.URL.Path, "/api/") {

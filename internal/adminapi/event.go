@@ -47,7 +47,10 @@ func (a *API) filter(in EventRange) (f event.Filter, err error) {
 		return f, nil
 	}
 	f.NodeID = in.Node // of a node that is gone, the id still finds events
-	nodes, _ := a.Registry.Select(selectorOf(in.Node))
+	nodes, _, err := a.Registry.Select(selectorOf(in.Node))
+	if err != nil {
+		return f, err
+	}
 	switch len(nodes) {
 	case 0:
 	case 1:

@@ -12,11 +12,13 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/ident"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/osquery"
+	"github.com/musterhq/muster/internal/policy"
 )
 
 func (a *API) registerLive() {
@@ -32,7 +34,10 @@ func (a *API) registerLive() {
 // selected returns the nodes of a selector; a name that means none is an
 // error, since asking fewer nodes than somebody believes is worse than none.
 func (a *API) selected(s Selector) ([]*node.Identity, error) {
-	nodes, unknown := a.Registry.Select(node.Selector(s))
+	nodes, unknown, err := a.Registry.Select(node.Selector(s))
+	if err != nil {
+		return nil, err
+	}
 	if len(unknown) > 0 {
 		return nil, errs.Field("selector.nodes", "no node is called %s", strings.Join(unknown, ", "))
 	}
@@ -54,7 +59,7 @@ func (a *API) previewLive(_ context.Context, in *body[Selector]) (*body[LivePrev
 }
 
 func (a *API) startLive(ctx context.Context, in *body[LiveInput]) (*body[Live], error) {
-	if err := osquery.CheckSelect(in.Body.SQL); err != nil {
+	if err := a.checkLive(ctx, in.Body.SQL); err != nil {
 		return nil, err
 	}
 	nodes, err := a.selected(in.Body.Selector)
@@ -76,6 +81,40 @@ func (a *API) startLive(ctx context.Context, in *body[LiveInput]) (*body[Live], 
 		return nil, err
 	}
 	return &body[Live]{liveDocument(q)}, nil
+}
+
+// checkLive refuses a text that the policy does not allow on nodes, and keeps
+// who wanted it. A text that agents could not run is the caller's mistake.
+func (a *API) checkLive(ctx context.Context, sql string) error {
+	e, err := a.rules()
+	if err != nil {
+		return err
+	}
+	defer e.Close() //nolint:errcheck // it holds memory only
+	v := e.Query(policy.Query{SQL: sql, Use: policy.Live})
+	if v.Allowed(change.Limit) {
+		return nil
+	}
+	refusal := refusalOf(v)
+	detail := map[string]any{"sql": sql, "hash": v.Hash, "tier": v.Tier}
+	if err := a.Audit.Refused(ctx, session(ctx).UserName, "live.start", v.Hash, refusal.Error(), detail); err != nil {
+		return err
+	}
+	return refusal
+}
+
+// refusalOf says why a text is refused.
+func refusalOf(v policy.Verdict) error {
+	for _, f := range v.Findings {
+		if f.Severity == policy.Refused {
+			return errs.Field("sql", "%s", f.Message)
+		}
+	}
+	why := "it has tier " + v.Tier.String()
+	if len(v.Reasons) > 0 {
+		why = fmt.Sprintf("%s %s has tier %s: %s", v.Reasons[0].Kind, v.Reasons[0].Name, v.Tier, v.Reasons[0].Why)
+	}
+	return errs.New(errs.Forbidden, "the policy refuses this text: %s. A PolicyException can allow exactly this text (sha256 %s)", why, v.Hash)
 }
 
 func liveDocument(q live.Query) Live {

@@ -3,9 +3,9 @@ package adminapi
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,10 +18,10 @@ func (a *API) registerNodes() {
 	register(a, account.NodeRead, http.MethodGet, "/nodes", "List nodes", a.listNodes)
 	register(a, account.NodeRead, http.MethodGet, "/nodes/facets", "Count nodes by platform, tag, version and status", a.nodeFacets)
 	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}", "Show a node", a.showNode)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/config", "Show what a node is served as its config", a.nodeConfig)
 	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/history", "List what a node's attributes were, also of one that is gone", a.nodeHistory)
 	register(a, account.NodeRead, http.MethodGet, "/nodes/who", "Find the nodes that had an address, or another attribute, at a time", a.whoHad)
-	register(a, account.NodeWrite, http.MethodPut, "/nodes/{id}/tags", "Replace a node's tags", a.tagNode)
+	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/tags/history", "List what gives and gave a node its tags, also of one that is gone", a.tagHistory)
+	register(a, account.NodeWrite, http.MethodPut, "/nodes/{id}/tags", "Replace a node's tags; those that rules and queries give stay", a.tagNode)
 	register(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/quarantine", "Put a node under quarantine: an empty config, no queries", a.quarantineNode)
 	register(a, account.NodeWrite, http.MethodDelete, "/nodes/{id}/quarantine", "Release a node from quarantine", a.releaseNode)
 	register(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/revoke", "Take a node's key away; it may enrol again, as the same node", a.revokeNode)
@@ -93,11 +93,11 @@ func seen(s node.Seen) Seen {
 }
 
 // list is never null.
-func list(words []string) []string {
-	if words == nil {
-		return []string{}
+func list[T any](values []T) []T {
+	if values == nil {
+		return []T{}
 	}
-	return words
+	return values
 }
 
 func (a *API) nodeFacets(ctx context.Context, _ *none) (*body[Facets], error) {
@@ -141,16 +141,7 @@ func (a *API) showNode(ctx context.Context, in *NodeRef) (*body[NodeDetail], err
 	if attributes == nil {
 		attributes = map[string]string{}
 	}
-	return &body[NodeDetail]{NodeDetail{Node: a.node(n), Attributes: attributes, Details: details}}, nil
-}
-
-func (a *API) nodeConfig(_ context.Context, in *NodeRef) (*body[ConfigDocument], error) {
-	n := a.Registry.Lookup(in.ID)
-	if n == nil {
-		return nil, errs.New(errs.NotFound, "no node has the id %q", in.ID)
-	}
-	c := a.Catalog.Config(n)
-	return &body[ConfigDocument]{ConfigDocument{Revision: c.Revision, Hash: c.Hash, Config: json.RawMessage(c.JSON)}}, nil
+	return &body[NodeDetail]{NodeDetail{Node: a.node(n), TagSources: tagSources(n.TagSources), Attributes: attributes, Details: details}}, nil
 }
 
 type tagNodeInput struct {
@@ -158,7 +149,7 @@ type tagNodeInput struct {
 	Body TagsInput
 }
 
-func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[Node], error) {
+func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[TaggedNode], error) {
 	tags, err := node.CleanTags("tags", in.Body.Tags)
 	if err != nil {
 		return nil, err
@@ -170,7 +161,51 @@ func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[Node], error
 	if err != nil {
 		return nil, err
 	}
-	return &body[Node]{a.node(n)}, nil
+	out := TaggedNode{Node: a.node(n), TagSources: tagSources(n.TagSources), Kept: []TagSource{}}
+	for _, t := range out.TagSources {
+		if !slices.Contains(tags, t.Tag) {
+			out.Kept = append(out.Kept, t)
+		}
+	}
+	out.Message = stays(out.Kept)
+	return &body[TaggedNode]{out}, nil
+}
+
+// stays explains why tags stay that somebody took away; "" for none.
+func stays(kept []TagSource) string {
+	if len(kept) == 0 {
+		return ""
+	}
+	parts := make([]string, 0, len(kept))
+	for _, t := range kept {
+		parts = append(parts, t.Tag+" (by "+strings.Join(t.Sources, ", ")+")")
+	}
+	return "tags stay that rules or queries give: " + strings.Join(parts, ", ") + "; change the rule or the query"
+}
+
+// tagSources puts the sources of each tag together; they are sorted by tag.
+func tagSources(sources []node.TagSource) []TagSource {
+	list := []TagSource{}
+	for _, s := range sources {
+		if n := len(list); n == 0 || list[n-1].Tag != s.Tag {
+			list = append(list, TagSource{Tag: s.Tag})
+		}
+		last := &list[len(list)-1]
+		last.Sources = append(last.Sources, s.Source)
+	}
+	return list
+}
+
+func (a *API) tagHistory(ctx context.Context, in *NodeRef) (*body[TagHistory], error) {
+	spans, err := a.Nodes.TagHistory(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := TagHistory{Tags: make([]TagSpan, 0, len(spans))}
+	for _, s := range spans {
+		out.Tags = append(out.Tags, TagSpan{Tag: s.Tag, Source: s.Source, Since: s.Since.UTC(), Until: at(s.Until)})
+	}
+	return &body[TagHistory]{out}, nil
 }
 
 type quarantineInput struct {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/node"
 )
 
 func TestQuarantine(t *testing.T) {
@@ -253,5 +254,94 @@ func TestUnaudited(t *testing.T) {
 	}
 	if err := w.call("GET", "/nodes", nil, nil, &nodes); err != nil || nodes.Total != 1 {
 		t.Errorf("%+v %v", nodes, err)
+	}
+}
+
+// TestTags: who sees what gives a node its tags, and what a person can change.
+func TestTags(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	n := w.enrol("h1") // its secret gives it web
+	if _, err := w.store.SetTags(t.Context(), []node.Tagging{
+		{NodeID: n.ID, Source: node.RuleSource("debian"), Tags: []string{"linux", "web"}}, {NodeID: n.ID, Source: node.QuerySource("pack_q"), Tags: []string{"ssh"}},
+	}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	path := "/nodes/" + n.ID
+	sources := func(list []adminapi.TagSource) string {
+		var parts []string
+		for _, s := range list {
+			parts = append(parts, s.Tag+" by "+strings.Join(s.Sources, " and "))
+		}
+		return strings.Join(parts, ", ")
+	}
+	var shown adminapi.NodeDetail
+	if err := w.call("GET", path, nil, nil, &shown); err != nil {
+		t.Fatal(err)
+	}
+	if got := sources(shown.TagSources); got != "linux by rule:debian, ssh by query:pack_q, web by rule:debian and secret:h1" {
+		t.Errorf("it is shown %s", got)
+	}
+	for _, step := range []struct {
+		tags          []string
+		sources, kept string
+	}{
+		{append([]string{"mine"}, shown.Tags...), "linux by rule:debian, mine by hand, ssh by query:pack_q, web by rule:debian and secret:h1", ""},
+		{[]string{"mine", "linux"}, "linux by rule:debian, mine by hand, ssh by query:pack_q, web by rule:debian", "ssh by query:pack_q, web by rule:debian"},
+		{nil, "linux by rule:debian, ssh by query:pack_q, web by rule:debian", "linux by rule:debian, ssh by query:pack_q, web by rule:debian"},
+	} {
+		var got adminapi.TaggedNode
+		if err := w.call("PUT", path+"/tags", nil, adminapi.TagsInput{Tags: list(step.tags)}, &got); err != nil {
+			t.Fatal(err)
+		}
+		if sources(got.TagSources) != step.sources || sources(got.Kept) != step.kept || (got.Message != "") != (step.kept != "") || len(got.Tags) != len(got.TagSources) {
+			t.Errorf("set to %v: %s, kept %s: %s", step.tags, sources(got.TagSources), sources(got.Kept), got.Message)
+		}
+		if step.kept != "" && !strings.Contains(got.Message, "ssh (by query:pack_q)") {
+			t.Errorf("set to %v: %s", step.tags, got.Message)
+		}
+	}
+	if err := w.call("DELETE", path, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	var history adminapi.TagHistory
+	if err := w.call("GET", path+"/tags/history", nil, nil, &history); err != nil || len(history.Tags) != 5 {
+		t.Errorf("%+v, %v", history, err)
+	}
+	for _, s := range history.Tags {
+		if s.Until == nil || s.Until.Before(s.Since) {
+			t.Errorf("a node that is gone has %+v", s)
+		}
+	}
+	if err := w.call("GET", "/nodes/nobody/tags/history", nil, nil, nil); adminapi.Status(err) != 404 {
+		t.Errorf("the history of nobody: %v", err)
+	}
+}
+
+// list is never null.
+func list(words []string) []string { return append([]string{}, words...) }
+
+// TestSelector_where: an expression selects, and one that is none is refused.
+func TestSelector_where(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.enrol("db-1")
+	w.enrol("web-1")
+	for text, want := range map[string]int{
+		"all": 2, `hostname = "db-*"`: 1, `system_info.hostname = "web-1.example.com" and tag = web`: 1, "secret = nobody": 0,
+	} {
+		var preview adminapi.LivePreview
+		if err := w.call("POST", "/live/preview", nil, adminapi.Selector{Where: text}, &preview); err != nil || preview.Matching != want {
+			t.Errorf("%s: %+v, %v", text, preview, err)
+		}
+	}
+	for _, path := range []string{"/live/preview", "/live"} {
+		var in any = adminapi.Selector{Where: "colour = red"}
+		if path == "/live" {
+			in = adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true, Where: "colour = red"}}
+		}
+		if err := w.call("POST", path, nil, in, nil); adminapi.Status(err) != 400 || !strings.Contains(err.Error(), "selector.where") {
+			t.Errorf("%s with no expression: %v", path, err)
+		}
 	}
 }

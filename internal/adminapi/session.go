@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/errs"
 )
 
 type body[T any] struct{ Body T }
@@ -32,6 +33,9 @@ func (a *API) setupState(ctx context.Context, _ *none) (*body[SetupState], error
 
 func (a *API) setup(ctx context.Context, in *body[SetupInput]) (*sessionOutput, error) {
 	u, err := a.Setup.Make(ctx, in.Body.Token, in.Body.Username, in.Body.Password)
+	if errs.Is(err, errs.Forbidden) {
+		a.refused(ctx, "setup", "user.create", in.Body.Username, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +46,9 @@ func (a *API) login(ctx context.Context, in *body[LoginInput]) (*sessionOutput, 
 	u, err := a.Accounts.Login(ctx, in.Body.Username, in.Body.Password)
 	if err != nil {
 		a.Log.WarnContext(ctx, "login refused", "user", in.Body.Username)
+		if errs.Is(err, errs.Unauthenticated) {
+			a.refused(ctx, in.Body.Username, "session.open", in.Body.Username, err)
+		}
 		return nil, err
 	}
 	return a.open(ctx, u, in.Body.Kind)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime/pprof"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -20,7 +19,6 @@ import (
 func (a *API) registerSystem() {
 	register(a, account.SystemRead, http.MethodGet, "/overview", "The figures of the first page", a.overview)
 	register(a, account.Self, http.MethodGet, "/schema", "All osquery tables with their columns", a.schema)
-	register(a, account.AuditRead, http.MethodGet, "/audit", "Read the audit log, newest first", a.auditEntries)
 }
 
 func selectorOf(name string) node.Selector { return node.Selector{Nodes: []string{name}} }
@@ -53,31 +51,6 @@ type schemaOutput struct {
 
 func (a *API) schema(context.Context, *none) (*schemaOutput, error) {
 	return &schemaOutput{CacheControl: "private, max-age=3600", Body: osquery.SchemaJSON()}, nil
-}
-
-func (a *API) auditEntries(ctx context.Context, in *PageInput) (*body[AuditPage], error) {
-	var before int64
-	if in.Cursor != "" {
-		n, err := strconv.ParseInt(in.Cursor, 10, 64)
-		if err != nil || n <= 0 {
-			return nil, errs.Field("cursor", "is not one that this list returned")
-		}
-		before = n
-	}
-	entries, err := a.AuditLog.AuditEntries(ctx, before, in.Limit)
-	if err != nil {
-		return nil, err
-	}
-	out := AuditPage{Entries: make([]AuditEntry, 0, len(entries))}
-	for _, e := range entries {
-		out.Entries = append(out.Entries, AuditEntry{
-			Seq: e.Seq, Time: e.Time.UTC(), Actor: e.Actor, Action: e.Action, Target: e.Target, Detail: e.Detail, Hash: e.Hash,
-		})
-	}
-	if len(entries) == in.Limit && entries[len(entries)-1].Seq > 1 {
-		out.NextCursor = strconv.FormatInt(entries[len(entries)-1].Seq, 10)
-	}
-	return &body[AuditPage]{out}, nil
 }
 
 // healthz says that the process answers.

@@ -80,6 +80,7 @@ type Seen struct {
 // NodeDetail is a node with everything it says of itself.
 type NodeDetail struct {
 	Node
+	TagSources []TagSource                  `json:"tag_sources" doc:"What gives it its tags"`
 	Attributes map[string]string            `json:"attributes" doc:"What its decorators say, by name"`
 	Details    map[string]map[string]string `json:"details" doc:"First row of os_version, osquery_info, platform_info and system_info at enrolment, by table"`
 }
@@ -169,9 +170,37 @@ type Count struct {
 	Count int    `json:"count"`
 }
 
-// TagsInput replaces a node's tags.
+// TagsInput replaces a node's tags. Those that rules and queries give stay.
 type TagsInput struct {
 	Tags []string `json:"tags" maxItems:"64"`
+}
+
+// TagSource is a tag of a node with all that gives it. The node has it as long
+// as anything does.
+type TagSource struct {
+	Tag     string   `json:"tag"`
+	Sources []string `json:"sources" doc:"hand, or secret:, rule: or query: and a name"`
+}
+
+// TaggedNode is a node whose tags were replaced.
+type TaggedNode struct {
+	Node
+	TagSources []TagSource `json:"tag_sources" doc:"What gives it its tags"`
+	Kept       []TagSource `json:"kept" doc:"Tags that were not asked for and stay, because rules or queries give them"`
+	Message    string      `json:"message,omitempty" doc:"Why they stay, and what to do"`
+}
+
+// TagSpan is a time in which something gave a node a tag.
+type TagSpan struct {
+	Tag    string     `json:"tag"`
+	Source string     `json:"source" doc:"hand, or secret:, rule: or query: and a name"`
+	Since  time.Time  `json:"since" doc:"Of what gave tags before there was a history: when the node enrolled first"`
+	Until  *time.Time `json:"until,omitempty" doc:"Absent as long as it does"`
+}
+
+// TagHistory is what gives a node its tags, then what did, the last first.
+type TagHistory struct {
+	Tags []TagSpan `json:"tags"`
 }
 
 // Secret is an enroll secret without its value, which is not kept.
@@ -218,11 +247,13 @@ type SecretList struct {
 	Secrets []Secret `json:"secrets"`
 }
 
-// Selector says which nodes. Nothing is selected unless asked for.
+// Selector says which nodes: those that any of its fields means. Nothing is
+// selected unless asked for.
 type Selector struct {
 	All   bool     `json:"all,omitempty" doc:"Every node"`
 	Nodes []string `json:"nodes,omitempty" doc:"Ids, host identifiers or hostnames" maxItems:"10000"`
 	Tags  []string `json:"tags,omitempty" doc:"Nodes with any of these tags" maxItems:"64"`
+	Where string   `json:"where,omitempty" doc:"Nodes that an expression means, as: platform = linux and not tag in (db, web)" maxLength:"4096"`
 }
 
 // LivePreview is what a live query would reach.
@@ -338,23 +369,6 @@ type Overview struct {
 	UptimeSeconds int64    `json:"uptime_seconds"`
 	Version       string   `json:"version"`
 	AgentURL      string   `json:"agent_url" doc:"What agents put into tls_hostname"`
-}
-
-// AuditEntry is one line of the audit log.
-type AuditEntry struct {
-	Seq    int64     `json:"seq"`
-	Time   time.Time `json:"time"`
-	Actor  string    `json:"actor"`
-	Action string    `json:"action"`
-	Target string    `json:"target"`
-	Detail string    `json:"detail"`
-	Hash   string    `json:"hash" doc:"SHA-256 over this entry and the hash before it"`
-}
-
-// AuditPage is a page of the audit log, newest first.
-type AuditPage struct {
-	Entries    []AuditEntry `json:"entries"`
-	NextCursor string       `json:"next_cursor,omitempty"`
 }
 
 // ConfigDocument is what agents are served.

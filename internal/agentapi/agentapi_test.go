@@ -91,16 +91,31 @@ func (noMetrics) Lines(int, int)                        {}
 
 const secret = "s3cret-enroll" // what the captured agents showed
 
+// defaultCatalog serves what comes with Muster.
+func defaultCatalog(tb testing.TB) *resource.Catalog {
+	tb.Helper()
+	objects, err := resource.Defaults()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	set, err := resource.NewSet(objects)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	snapshot, err := resource.Compile(1, set)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return resource.NewCatalog(&resource.Plan{Base: snapshot}, slog.New(slog.DiscardHandler))
+}
+
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
 	log := slog.New(slog.DiscardHandler)
 	w := &world{t: tb, store: storetest.New(tb), stream: &memoryStream{}, keyer: node.NewKeyer([]byte(strings.Repeat("k", 32)))}
 	w.registry = node.NewRegistry(w.store, w.keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)
-	catalog, err := resource.Default()
-	if err != nil {
-		tb.Fatal(err)
-	}
+	catalog := defaultCatalog(tb)
 	s := node.Secret{Name: "test", Tags: []string{"linux"}, CreatedAt: time.Now()}
 	if err := w.store.CreateSecret(tb.Context(), s, w.keyer.Hash(node.PurposeEnrollSecret, secret)); err != nil {
 		tb.Fatal(err)
@@ -449,7 +464,7 @@ func TestBomb(t *testing.T) {
 func TestLiveQuery(t *testing.T) {
 	w := newWorld(t)
 	key := w.enroll()
-	nodes, _ := w.registry.Select(node.Selector{All: true})
+	nodes, _, _ := w.registry.Select(node.Selector{All: true})
 	q := live.Query{ID: "q1", SQL: "SELECT 1", Selector: node.Selector{All: true}}
 	if _, err := w.live.Start(t.Context(), q, nodes); err != nil {
 		t.Fatal(err)

@@ -179,7 +179,7 @@ func TestAnswers_gzip(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	key := w.enroll()
-	nodes, _ := w.registry.Select(node.Selector{All: true})
+	nodes, _, _ := w.registry.Select(node.Selector{All: true})
 	sql := "SELECT '" + strings.Repeat("x", 5000) + "'"
 	q := live.Query{ID: "q1", SQL: sql, Selector: node.Selector{All: true}, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(time.Hour)}
 	if _, err := w.live.Start(t.Context(), q, nodes); err != nil {

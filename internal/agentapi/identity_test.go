@@ -126,7 +126,7 @@ func TestClash(t *testing.T) {
 	if id(third).ID != id(second).ID || id(first).Quarantined {
 		t.Error("the clone is not the same again")
 	}
-	all, _ := w.registry.Select(node.Selector{All: true})
+	all, _, _ := w.registry.Select(node.Selector{All: true})
 	if len(all) != 1 || all[0].ID != id(first).ID {
 		t.Errorf("%d nodes are asked", len(all))
 	}

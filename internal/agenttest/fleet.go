@@ -42,6 +42,9 @@ type FleetOptions struct {
 	// Numbered makes numbered lines instead, for reconciling with what a
 	// server stored; see Fleet.Ledgers.
 	Numbered bool
+	// Follow makes the nodes run their config, see Worker: they tell what the pack
+	// muster-health asks for, and do what bad queries do, besides their Rows.
+	Follow bool
 	// StatusEvery sends a status line with every so many flushes; 0 is never.
 	StatusEvery int
 
@@ -142,10 +145,14 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 		return dialer.DialContext(ctx, network, address)
 	}
 	tables, good := new(Tables), new(goodAnswer)
+	var schedules *Schedules
+	if o.Follow {
+		schedules = new(Schedules)
+	}
 	for i := range f.nodes {
 		f.nodes[i], err = New(Options{
 			URL: o.URL, Secret: o.Secret, Conn: o.Conn, Paths: o.Paths, Number: o.First + i, Platform: o.Platform,
-			Stats: &f.stats, Tables: tables, tls: shared, dial: dial, connected: f.connected, good: good,
+			Stats: &f.stats, Tables: tables, Schedules: schedules, tls: shared, dial: dial, connected: f.connected, good: good,
 		})
 		if err != nil {
 			return nil, err
@@ -448,6 +455,9 @@ func (f *Fleet) flush(ctx context.Context, n *Node) error {
 		n.BufferNumbered(f.o.Rows, now)
 	} else {
 		n.BufferRows(f.o.Rows, now)
+	}
+	if err := n.Work(ctx, now); err != nil {
+		return err
 	}
 	if err := n.Flush(ctx); err != nil {
 		return err

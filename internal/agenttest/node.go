@@ -64,6 +64,9 @@ type Options struct {
 	// Tables answers live queries; share one among many nodes. New makes one
 	// if nil.
 	Tables *Tables
+	// Schedules makes the node run its config, see Worker; share one among many
+	// nodes. With nil it ignores what it is served.
+	Schedules *Schedules
 
 	// What follows is shared by a fleet.
 	tls       *tls.Config
@@ -88,7 +91,8 @@ type Node struct {
 	accelerated time.Time // poll faster until then
 	answers     []osquery.QueryAnswer
 
-	log logBuffer
+	log    logBuffer
+	worker *Worker // nil if it ignores its config
 }
 
 // New returns a node. It does not connect: the first request enrols it.
@@ -124,6 +128,9 @@ func New(o Options) (*Node, error) {
 		return nil, err
 	}
 	n.wire = wire
+	if o.Schedules != nil {
+		n.worker = NewWorker(n.host, n.HostIdentifier(), o.Schedules)
+	}
 	return n, nil
 }
 
@@ -308,9 +315,27 @@ func keyed(key string) ([]byte, error) {
 }
 
 // Config fetches the config document and returns it as it came. Do not write to
-// it.
+// it. A node with Options.Schedules runs it from then on.
 func (n *Node) Config(ctx context.Context) ([]byte, error) {
-	return n.call(ctx, OpConfig, n.o.Paths.Config, keyed)
+	body, err := n.call(ctx, OpConfig, n.o.Paths.Config, keyed)
+	if err == nil && n.worker != nil {
+		err = n.worker.Configure(body, time.Now())
+	}
+	return body, err
+}
+
+// Work buffers the result lines that the node's config asks for up to now, and
+// sends its status lines. It needs Options.Schedules; without, it does nothing.
+func (n *Node) Work(ctx context.Context, now time.Time) error {
+	if n.worker == nil {
+		return nil
+	}
+	results, statuses := n.worker.Run(now)
+	n.Buffer(results...)
+	if len(statuses) == 0 {
+		return nil
+	}
+	return n.Log(ctx, statuses, osquery.LogTypeStatus)
 }
 
 // Log sends lines at once, past the buffer. The type is osquery.LogTypeResult

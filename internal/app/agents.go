@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -58,7 +59,7 @@ func (a *App) agentAPI(catalog *resource.Catalog) (*agentapi.API, error) {
 	}
 	enroller := node.NewEnroller(node.EnrollerOptions{
 		Store: a.store, Registry: a.registry, Keyer: a.keyer, Now: a.now,
-		Clash: node.ClashPolicy(a.cfg.OnIdentityClash), Binding: node.CertBinding(a.cfg.ClientBinding),
+		Rules: catalog, Clash: node.ClashPolicy(a.cfg.OnIdentityClash), Binding: node.CertBinding(a.cfg.ClientBinding),
 	})
 	return agentapi.New(agentapi.Options{
 		Enroller: enroller, Nodes: a.registry, Configs: catalog, Queries: a.live, Stream: appender{a.stream}, Seen: a.seen,
@@ -104,7 +105,8 @@ func (a *App) pruneHistory(ctx context.Context) error {
 		if oldest.IsZero() {
 			continue
 		}
-		if err := a.store.PruneHistory(ctx, oldest); err != nil && ctx.Err() == nil {
+		err := errors.Join(a.store.PruneHistory(ctx, oldest), a.store.PruneServed(ctx, oldest), a.store.PruneCosts(ctx, oldest))
+		if err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "the history of nodes was not pruned; retrying", "error", err)
 		}
 	}

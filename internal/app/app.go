@@ -32,7 +32,6 @@ import (
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/pki"
-	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/stream"
@@ -67,6 +66,8 @@ type App struct {
 	registry *node.Registry
 	live     *live.Coordinator
 	audit    *audit.Log
+	notary   *audit.Notary
+	runs     runs
 	seen     *event.Seen
 	metrics  *metrics
 	ca       *pki.Authority
@@ -79,6 +80,7 @@ type App struct {
 	adminListener            net.Listener
 	agentServer, adminServer *http.Server
 	setupToken               string
+	witnesses                []*witness
 
 	ready    atomic.Bool
 	stopping chan struct{} // closed when the server begins to stop
@@ -222,7 +224,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 		return err
 	}
 	a.later("state", a.store.Close)
-	a.audit = audit.NewLog(a.store, a.now)
+	if err := a.openAudit(ctx); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
 	a.registry = node.NewRegistry(a.store, a.keyer, a.log, a.now)
 	if err := a.registry.Sync(ctx); err != nil {
 		return err
@@ -234,6 +238,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 	a.reaper = node.NewReaper(node.ReaperOptions{
 		TTL: a.cfg.NodeTTL, TagTTL: ttls, Registry: a.registry, Store: a.store, Audit: a.audit, Log: a.log, Now: a.now,
 	})
+	if err := a.openResources(ctx); err != nil {
+		return fmt.Errorf("what agents run: %w", err)
+	}
 	a.live = live.NewCoordinator(a.store, a.log, a.now)
 	return a.live.Load(ctx)
 }
@@ -260,7 +267,7 @@ func (a *App) openEvents(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.indexer = newIndexer(a.engine, a.stream, a.seen, last, a.log)
+	a.indexer = newIndexer(a.engine, a.stream, a.seen, last, a.watch, a.log)
 	return nil
 }
 
@@ -308,12 +315,9 @@ func (a *App) listen(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	catalog, err := resource.Default()
-	if err != nil {
-		return err
-	}
 	a.metrics = newMetrics(a)
-	agents, err := a.agentAPI(catalog)
+	a.registerAuditMetrics(a.metrics.registry)
+	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
 	}
@@ -321,7 +325,8 @@ func (a *App) listen(ctx context.Context) (err error) {
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Search: a.indexer,
-		Catalog: catalog, Audit: a.audit, AuditLog: a.store, Metrics: a.metrics.registry, Requests: a.metrics.total,
+		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
+		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
@@ -378,6 +383,13 @@ func (a *App) Run(ctx context.Context) error {
 		{"silent nodes", a.reaper.Run},
 		{"node history", a.pruneHistory},
 		{"memory", tuneMemory},
+		{"audit log", a.signAudit},
+		{"what agents run", a.runs.publisher.Run},
+		{"rollouts", a.runs.rollouts.Run},
+		{"evidence", a.runs.monitor.Run},
+		{"what was served", a.runs.served.Run},
+		{"tag rules", a.runs.retagger.Run},
+		{"tags of queries", a.runs.tagger.Run},
 	} {
 		group.Go(func() error {
 			if err := part.run(work); err != nil {
@@ -391,6 +403,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	if a.clients != nil {
 		group.Go(func() error { return a.clients.Run(work) })
+	}
+	for _, f := range a.runs.freezes {
+		group.Go(func() error { return f.Run(work) })
 	}
 	served := make(chan error, 2)
 	go func() { served <- a.serve(a.adminServer, a.adminListener, a.admin) }()

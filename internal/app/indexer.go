@@ -32,7 +32,8 @@ type indexer struct {
 	stream *stream.Stream
 	seen   *event.Seen
 	log    *slog.Logger
-	start  uint64 // the stream's newest message when the server started
+	start  uint64             // the stream's newest message when the server started
+	watch  func(*event.Batch) // of what came since
 
 	caughtUp chan struct{} // closed when everything up to start is in
 	once     sync.Once
@@ -41,8 +42,8 @@ type indexer struct {
 	wake chan struct{} // closed when a message is in
 }
 
-func newIndexer(engine *search.Engine, s *stream.Stream, seen *event.Seen, start uint64, log *slog.Logger) *indexer {
-	i := &indexer{engine: engine, stream: s, seen: seen, log: log, start: start, caughtUp: make(chan struct{}), wake: make(chan struct{})}
+func newIndexer(engine *search.Engine, s *stream.Stream, seen *event.Seen, start uint64, watch func(*event.Batch), log *slog.Logger) *indexer {
+	i := &indexer{engine: engine, stream: s, seen: seen, log: log, start: start, watch: watch, caughtUp: make(chan struct{}), wake: make(chan struct{})}
 	if start == 0 {
 		i.once.Do(func() { close(i.caughtUp) })
 	}
@@ -88,6 +89,11 @@ func (i *indexer) index(ctx context.Context, m stream.Message) error {
 	}
 	if err := i.engine.Add(m.Seq, batches); err != nil {
 		return err
+	}
+	if m.Seq > i.start {
+		for n := range batches {
+			i.watch(&batches[n])
+		}
 	}
 	if m.Seq >= i.start {
 		i.once.Do(func() { close(i.caughtUp) })

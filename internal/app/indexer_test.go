@@ -31,7 +31,7 @@ func TestIndexer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer engine.Close()
-	i := newIndexer(engine, s, event.NewSeen(), 0, log)
+	i := newIndexer(engine, s, event.NewSeen(), 0, func(*event.Batch) {}, log)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- i.Run(ctx) }()

@@ -79,7 +79,10 @@ func TestRecord(t *testing.T) {
 	}
 	first := entries[0]
 	first.Hash = ""
-	want := audit.Entry{Seq: 1, Time: at.Truncate(time.Microsecond), Actor: "anna", Action: "live.start", Target: "q1", Detail: `{"sql":"SELECT \u003c1\u003e"}`}
+	want := audit.Entry{
+		Version: 2, Seq: 1, Time: at.Truncate(time.Microsecond), Actor: "anna", Action: "live.start", Outcome: audit.Done, Target: "q1", Approvals: []string{},
+		Detail: `{"sql":"SELECT \u003c1\u003e"}`, ContentHash: "27e9b2de35ddcf34800bed36adb4b9b87ad2ce77ed918bda419e603e398dbd60",
+	}
 	if d := cmp.Diff(want, first); d != "" {
 		t.Error(d)
 	}
@@ -106,6 +109,10 @@ func TestFollows(t *testing.T) {
 		for f := range v.NumField() {
 			var values []any
 			switch v.Field(f).Type.Kind() {
+			case reflect.Int:
+				values = []any{entries[i].Version - 1, entries[i].Version + 1, 0}
+			case reflect.Slice:
+				values = []any{[]string{"eve"}, append([]string{""}, entries[i].Approvals...), append(slices.Clip(entries[i].Approvals), "")}
 			case reflect.Int64:
 				values = []any{entries[i].Seq + 1, entries[i].Seq - 1, int64(0)}
 			case reflect.String:
@@ -121,7 +128,8 @@ func TestFollows(t *testing.T) {
 			}
 			for _, value := range values {
 				changed := slices.Clone(entries)
-				reflect.ValueOf(&changed[i]).Elem().Field(f).Set(reflect.ValueOf(value))
+				field := reflect.ValueOf(&changed[i]).Elem().Field(f)
+				field.Set(reflect.ValueOf(value).Convert(field.Type()))
 				if broken(changed) == 0 {
 					t.Errorf("entry %d: %s = %q is not noticed", i+1, v.Field(f).Name, value)
 				}

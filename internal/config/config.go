@@ -10,6 +10,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -61,6 +62,8 @@ type Server struct {
 	Retention    time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
 	FlushEvents  int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
 	StreamMax    int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
+	AuditWitness []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
+	FreezeSource []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
 	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
 	LogLevel     string        `yaml:"log_level" doc:"debug, info, warn or error"`
 	LogFormat    string        `yaml:"log_format" doc:"text or json"`
@@ -332,6 +335,11 @@ func (s *Server) Validate() error {
 	if s.Retention < 0 {
 		bad("retention", "must not be negative")
 	}
+	for _, text := range s.AuditWitness {
+		if problem := checkWitness(text); problem != "" {
+			bad("audit_witness", "%s", problem)
+		}
+	}
 	if s.DrainTimeout < 0 {
 		bad("drain_timeout", "must not be negative")
 	}
@@ -348,6 +356,34 @@ func (s *Server) Validate() error {
 		bad("log_format", "%q is none of text, json", s.LogFormat)
 	}
 	return errors.Join(problems...)
+}
+
+// checkWitness says what is wrong with a URL of audit_witness, or nothing.
+func checkWitness(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "holds what is no URL; write https://host/path" // err would show a password
+	}
+	local := u.Host == "" && filepath.IsAbs(u.Path)
+	switch u.Scheme {
+	case "http", "https":
+		if u.Host != "" {
+			return ""
+		}
+	case "syslog":
+		if local || u.Host != "" && u.Path == "" {
+			return ""
+		}
+	case "syslog+tcp":
+		if u.Host != "" && u.Path == "" {
+			return ""
+		}
+	case "file":
+		if local {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%q is none of https://host/path, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601, file:///path", u.Redacted())
 }
 
 // validateAgents checks how agents are known.

@@ -147,7 +147,7 @@ func like(n, k Node) int {
 func (n Node) as(k Node) Node {
 	n.ID, n.EnrolledAt, n.Enrolments = k.ID, k.EnrolledAt, k.Enrolments+1
 	n.Address = cmp.Or(n.Address, k.Address)
-	n.Tags = MergeTags(k.Tags, n.Tags)
+	n.grant(k.TagSources)
 	enrolled := n.Seen[EndpointEnroll]
 	n.Seen, n.Patience, n.Attributes = k.Seen, k.Patience, k.Attributes
 	n.Seen[EndpointEnroll] = enrolled

@@ -174,16 +174,19 @@ func TestNode_as(t *testing.T) {
 	t.Parallel()
 	then, now := time.Now().Add(-time.Hour), time.Now()
 	k := Node{
-		ID: "k", HostIdentifier: "h", Hostname: "old", Address: "1", Tags: []string{"hand"}, Secret: "a", Enrolments: 3, EnrolledAt: then, LastSeen: then,
+		ID: "k", HostIdentifier: "h", Hostname: "old", Address: "1", Tags: []string{"hand", "old"}, Secret: "a", Enrolments: 3, EnrolledAt: then, LastSeen: then,
 		Seen: Seen{EndpointLog: then}, Patience: time.Minute, Instance: "i", Clashes: 2, LastClash: then, ClashReason: "r",
 		CloneOf: "p", QuarantinedAt: then, QuarantineReason: "q", Attributes: map[string]string{"a": "b"}, Version: 7,
+		TagSources: []TagSource{{"hand", SourceHand}, {"old", "secret:a"}},
 	}
 	n := Node{
 		ID: "n", HostIdentifier: "h", Hostname: "new", Tags: []string{"given"}, Secret: "b", Enrolments: 1, EnrolledAt: now, LastSeen: now,
 		Seen: Seen{EndpointEnroll: now}, Instance: "j", Details: map[string]map[string]string{"os_version": {}},
+		TagSources: []TagSource{{"given", "secret:b"}},
 	}
 	want := k
 	want.Hostname, want.Tags, want.Secret, want.Enrolments, want.LastSeen = "new", []string{"given", "hand"}, "b", 4, now
+	want.TagSources = []TagSource{{"given", "secret:b"}, {"hand", SourceHand}}
 	want.Seen[EndpointEnroll], want.Instance, want.Details, want.Version = now, "j", n.Details, 0
 	if d := cmp.Diff(want, n.as(k)); d != "" {
 		t.Error(d)

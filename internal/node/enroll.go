@@ -31,8 +31,9 @@ type EnrolStore interface {
 	// known nodes of that host identifier, counts a use of the secret, and keeps
 	// the verdict; all in one transaction. Known are at most MaxKnown, without
 	// details and none of them gone: the one that is no clone, and clones that
-	// have the enrolling node's instance or machine, those that changed last. It returns the node as kept. Without
-	// such a secret, admit gets nil. An error of admit undoes everything and is
+	// have the enrolling node's instance or machine, those that changed last. It
+	// returns the node as kept, with Tags that its TagSources give. Without such a
+	// secret, admit gets nil. An error of admit undoes everything and is
 	// returned as it is. Admit may be called several times; the last counts.
 	Enrol(ctx context.Context, e Enrolment, admit func(s *Secret, known []Node) (Verdict, error)) (Node, error)
 	// RecordClash counts a clash on a node, as a verdict would that was not kept.
@@ -64,6 +65,7 @@ type EnrollerOptions struct {
 	Keyer    Keyer
 	Clash    ClashPolicy
 	Binding  CertBinding
+	Rules    Tagger       // nil for none; what rules gave a node before stays then
 	Log      *slog.Logger // of clashes and tags refused; nil for none
 	Now      func() time.Time
 }
@@ -145,7 +147,10 @@ func (a *arrival) enrol(ctx context.Context, secret string, asked []string) (Nod
 		n := a.as.Node
 		tags, denied := s.Grant(asked)
 		n.Secret, n.Tags, a.denied = s.Name, MergeTags(s.Tags, tags), len(denied)
-		a.verdict, err = a.Clash.verdict(n, known, a.alive)
+		n.TagSources = TaggedBy(SecretSource(s.Name), n.Tags)
+		if a.verdict, err = a.Clash.verdict(n, known, a.alive); err == nil && a.Rules != nil {
+			a.verdict.Node.retag(a.Rules)
+		}
 		return a.verdict, err
 	})
 }
@@ -177,9 +182,8 @@ func (a *arrival) tell(ctx context.Context, n Node) {
 	}
 }
 
-// MergeTags returns the tags that a node has after it enrolled with a secret:
-// at most MaxTags, or as many as it had, because what an agent chooses itself
-// must not grow with each enrolment.
+// MergeTags returns the tags that a node has and those that it is given: at most
+// MaxTags, or as many as it had.
 func MergeTags(had, given []string) []string {
 	tags := slices.Compact(slices.Sorted(slices.Values(had)))
 	for _, tag := range given {

@@ -111,6 +111,7 @@ func TestEnroller(t *testing.T) {
 			ID: n.ID, Version: 1, HostIdentifier: "web-1", Hostname: "web", Platform: "linux", OS: "Debian GNU/Linux 12", OsqueryVersion: "5.23.1",
 			Address: "192.0.2.7", Tags: []string{"prod"}, Secret: "g", Instance: "i", Machine: "u-i/", Certificate: "f",
 			EnrolledAt: now, LastSeen: now, Seen: Seen{EndpointEnroll: now}, Enrolments: 1, Details: req.HostDetails,
+			TagSources: []TagSource{{"prod", "secret:g"}},
 		}
 		if d := cmp.Diff(want, n); d != "" || n.ID == "" {
 			t.Error(d)

@@ -28,7 +28,7 @@ type Node struct {
 	OS             string // name and version, for people
 	OsqueryVersion string
 	Address        string   // of its last request
-	Tags           []string // sorted
+	Tags           []string // sorted; those of TagSources
 	Secret         string   // name of the enroll secret that it used last; "" for an imported node
 	Enrolments     int      // how often it enrolled; 0 for an imported node that never did
 	EnrolledAt     time.Time
@@ -61,6 +61,8 @@ type Node struct {
 	// its id, names and history, so that its events can be joined.
 	GoneAt time.Time
 
+	// TagSources say what gives it its tags, sorted. Lists leave them out.
+	TagSources []TagSource
 	// Attributes are what its decorators say, by name. Lists leave them out.
 	Attributes map[string]string
 	// Details is what it said at enrolment: the first row of os_version,
@@ -153,12 +155,24 @@ func CleanTags(field string, tags []string) ([]string, error) {
 	return tags, nil
 }
 
-// Selector says which nodes. The zero value means none.
+// Selector says which nodes: those that any of its fields means. The zero value
+// means none.
 type Selector struct {
 	All   bool     `json:"all,omitempty"`
 	Nodes []string `json:"nodes,omitempty"` // ids, host identifiers or hostnames
 	Tags  []string `json:"tags,omitempty"`  // nodes with any of these
+	Where string   `json:"where,omitempty"` // an expression, see Where; "" is none
 }
 
 // IsZero reports whether the selector means no nodes.
-func (s Selector) IsZero() bool { return !s.All && len(s.Nodes) == 0 && len(s.Tags) == 0 }
+func (s Selector) IsZero() bool {
+	return !s.All && len(s.Nodes) == 0 && len(s.Tags) == 0 && s.Where == ""
+}
+
+// where reads the expression; without one it means no node.
+func (s Selector) where() (Where, error) {
+	if s.Where == "" {
+		return Where{}, nil
+	}
+	return ParseWhere("selector.where", s.Where)
+}

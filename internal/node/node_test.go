@@ -296,19 +296,37 @@ func TestRegistry_Select(t *testing.T) {
 		{Selector{Nodes: []string{"z", "1", "y", "H2", "z", ""}}, "1", " H2 y z"},
 		{Selector{Nodes: []string{"1", "1", "host1"}, Tags: []string{"a"}}, "1 2", ""},
 		{Selector{All: true, Nodes: []string{"x"}}, "1 2 3 4", "x"},
+		{Selector{Where: "all"}, "1 2 3 4", ""},
+		{Selector{Where: "none"}, "", ""},
+		{Selector{Where: `tag = a and not tag = b or hostname = "host4"`}, "1 4", ""},
+		{Selector{Where: "tag = c", Tags: []string{"b"}, Nodes: []string{"4", "x"}}, "2 3 4", "x"},
 	}
 	for _, tt := range tests {
-		nodes, unknown := r.Select(tt.selector)
+		nodes, unknown, err := r.Select(tt.selector)
 		var ids []string
 		for _, n := range nodes {
 			ids = append(ids, n.ID)
 		}
 		slices.Sort(ids)
-		if got := strings.Join(ids, " "); got != tt.want || strings.Join(unknown, " ") != tt.unknown {
-			t.Errorf("%+v: %q, unknown %q", tt.selector, got, unknown)
+		if got := strings.Join(ids, " "); err != nil || got != tt.want || strings.Join(unknown, " ") != tt.unknown {
+			t.Errorf("%+v: %q, unknown %q, %v", tt.selector, got, unknown, err)
 		}
-		if none := len(tt.selector.Nodes)+len(tt.selector.Tags) == 0 && !tt.selector.All; tt.selector.IsZero() != none {
+		if none := len(tt.selector.Nodes)+len(tt.selector.Tags) == 0 && !tt.selector.All && tt.selector.Where == ""; tt.selector.IsZero() != none {
 			t.Errorf("%+v: IsZero is %v", tt.selector, !none)
+		}
+	}
+}
+
+// TestRegistry_Select_where: an expression that is none means nobody, and what
+// else is selected does not hide it.
+func TestRegistry_Select_where(t *testing.T) {
+	t.Parallel()
+	r := newRegistry(t, &store{changes: []Change{change("1", 1, "a")}})
+	sync1(t, r)
+	for _, text := range []string{" ", "tag", "tag = ", "colour = red", strings.Repeat("x", maxWhere+1)} {
+		nodes, _, err := r.Select(Selector{All: true, Where: text})
+		if !errs.Is(err, errs.Invalid) || !strings.HasPrefix(err.Error(), "selector.where: ") || nodes != nil {
+			t.Errorf("%q: %v, %v", text, nodes, err)
 		}
 	}
 }
@@ -387,26 +405,32 @@ func TestKeyer(t *testing.T) {
 	}
 }
 
-// BenchmarkRegistry_memory reports the bytes that each node takes.
+// BenchmarkRegistry_memory reports the bytes that each node takes, without and
+// with what it said when it enrolled.
 func BenchmarkRegistry_memory(b *testing.B) {
-	const nodes = 20_000
-	var before, after runtime.MemStats
-	for b.Loop() {
-		s := &store{changes: make([]Change, 0, nodes)}
-		runtime.GC()
-		runtime.ReadMemStats(&before)
-		r := newRegistry(b, s)
-		for i := range nodes {
-			c := change(fmt.Sprintf("%016d", i), int64(i+1), fmt.Sprint(i))
-			c.Node.HostIdentifier = fmt.Sprintf("b3e68175-1323-402d-9372-%012d", i)
-			c.Node.Tags = []string{"linux", "site:dc1"}
-			r.add(c.Node, c.Key, time.Now())
-			r.byID[c.Node.ID].identity.Touch(time.Now(), netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), EndpointRead)
-		}
-		runtime.GC()
-		runtime.ReadMemStats(&after)
-		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/nodes, "B/node")
-		runtime.KeepAlive(r)
+	const nodes = 50_000
+	for name, details := range map[string]bool{"bare": false, "details": true} {
+		b.Run(name, func(b *testing.B) {
+			var before, after runtime.MemStats
+			for b.Loop() {
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				r := newRegistry(b, &store{})
+				for i := range nodes {
+					n := benchNode(i)
+					c := Change{Node: n, Key: hash(n.ID)}
+					if details {
+						c.Details = PackDetails(n.Details)
+					}
+					r.apply(c)
+					r.byID[n.ID].identity.Touch(time.Now(), netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), EndpointRead)
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/nodes, "B/node")
+				runtime.KeepAlive(r)
+			}
+		})
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unique"
 )
 
 // Identity is what the hot path knows of a node. It never changes: a change of
@@ -17,11 +19,65 @@ type Identity struct {
 	HostIdentifier string
 	Hostname       string
 	Platform       string
+	OS             string
+	OsqueryVersion string
+	Secret         string // name of the enroll secret that it used last
 	Tags           []string
+	TagSources     []TagSource // what gives it its tags, sorted
+	Details        Details
 	Certificate    string // fingerprint of the one it enrolled with; "" without
 	Quarantined    bool
 
 	presence *presence
+	memo     atomic.Pointer[memo]
+	judged   atomic.Int64 // of the Retagger alone
+}
+
+// memo is what somebody derived from an Identity.
+type memo struct{ key, value any }
+
+// Memo returns what SetMemo kept under that very key, or nil. There is room for
+// one: it is for what every request of the node needs, and costs one look.
+func (i *Identity) Memo(key any) any {
+	if m := i.memo.Load(); m != nil && m.key == key {
+		return m.value
+	}
+	return nil
+}
+
+// SetMemo keeps a value that was derived from the Identity, which never changes,
+// and from key, which must be comparable and never change either.
+func (i *Identity) SetMemo(key, value any) { i.memo.Store(&memo{key, value}) }
+
+// IdentityOf returns a node as selectors see it, with its details, for one that
+// the registry does not know yet.
+func IdentityOf(n Node) *Identity {
+	i := identityOf(n, PackDetails(n.Details))
+	i.presence = newPresence(n)
+	return i
+}
+
+func identityOf(n Node, d Details) *Identity {
+	return &Identity{
+		ID: n.ID, HostIdentifier: n.HostIdentifier, Hostname: n.Hostname, Platform: n.Platform, OS: n.OS,
+		OsqueryVersion: n.OsqueryVersion, Secret: n.Secret, Tags: n.Tags, TagSources: n.TagSources, Details: d,
+		Certificate: n.Certificate, Quarantined: n.Quarantined(),
+	}
+}
+
+// compact makes one copy in memory of the words that many nodes have.
+func (i *Identity) compact() {
+	for _, word := range []*string{&i.Platform, &i.OS, &i.OsqueryVersion, &i.Secret} {
+		*word = unique.Make(*word).Value()
+	}
+	tags, sources := make([]string, len(i.Tags)), make([]TagSource, len(i.TagSources))
+	for n, tag := range i.Tags {
+		tags[n] = unique.Make(tag).Value()
+	}
+	for n, s := range i.TagSources {
+		sources[n] = unique.Make(s).Value()
+	}
+	i.Tags, i.TagSources = tags, sources
 }
 
 // LastSeen returns when the node's last request arrived; zero if none did.
@@ -49,6 +105,7 @@ func (i *Identity) Clash(reason string) { i.presence.clash(reason) }
 // it is gone.
 type Change struct {
 	Node     Node // without Details
+	Details  Details
 	Key      KeyHash
 	OldKey   KeyHash   // the key before, if OldUntil is not zero
 	OldUntil time.Time // when OldKey stops working
@@ -93,6 +150,7 @@ type Registry struct {
 	byKey   map[KeyHash]*Identity
 	byID    map[string]*entry
 	version int64
+	changes int64 // grows when a node is another Identity than before
 	// forgotten is not nil while Sync reads: nodes that it may still see and
 	// that must not come back.
 	forgotten map[string]bool
@@ -151,17 +209,18 @@ func (r *Registry) Len() (all, online int) {
 
 // Select returns the nodes that a selector means, in no order, and the names
 // in it that mean no node. Nodes under quarantine are asked nothing: they are
-// left out, but named they are known.
-func (r *Registry) Select(s Selector) (nodes []*Identity, unknown []string) {
+// left out, but named they are known. The error is about selector.where.
+func (r *Registry) Select(s Selector) (nodes []*Identity, unknown []string, err error) {
+	where, err := s.where()
+	if err != nil {
+		return nil, nil, err
+	}
 	named := map[string]bool{}
 	for _, n := range s.Nodes {
 		named[n] = false
 	}
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, e := range r.byID {
-		i := e.identity
-		hit := s.All || slices.ContainsFunc(s.Tags, func(t string) bool { return slices.Contains(i.Tags, t) })
+	for _, i := range r.nodes() { // agents are not to wait while it looks
+		hit := s.All || slices.ContainsFunc(s.Tags, func(t string) bool { return slices.Contains(i.Tags, t) }) || where.Match(i)
 		for _, name := range []string{i.ID, i.HostIdentifier, i.Hostname} {
 			if _, ok := named[name]; ok {
 				named[name], hit = true, true
@@ -176,7 +235,7 @@ func (r *Registry) Select(s Selector) (nodes []*Identity, unknown []string) {
 			unknown = append(unknown, name)
 		}
 	}
-	return nodes, unknown
+	return nodes, unknown, nil
 }
 
 // Sync learns of all changes since the last call. Call it from one goroutine.
@@ -218,11 +277,9 @@ func (r *Registry) apply(c Change) {
 		delete(r.byID, c.Node.ID)
 		return
 	}
-	i := &Identity{
-		ID: c.Node.ID, HostIdentifier: c.Node.HostIdentifier, Hostname: c.Node.Hostname,
-		Platform: c.Node.Platform, Tags: c.Node.Tags,
-		Certificate: c.Node.Certificate, Quarantined: c.Node.Quarantined(),
-	}
+	i := identityOf(c.Node, c.Details)
+	i.compact()
+	r.changes++
 	if old != nil {
 		i.presence = old.identity.presence
 	} else {
@@ -243,7 +300,7 @@ func (r *Registry) apply(c Change) {
 func (r *Registry) add(n Node, key KeyHash, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := Change{Node: n, Key: key}
+	c := Change{Node: n, Details: PackDetails(n.Details), Key: key}
 	old := r.byID[n.ID]
 	switch {
 	case old == nil || old.key == key || old.key == (KeyHash{}): // no key to keep for a while
@@ -360,4 +417,22 @@ func (r *Registry) All(yield func(*Identity) bool) {
 			return
 		}
 	}
+}
+
+// nodes returns all nodes, in no order.
+func (r *Registry) nodes() []*Identity {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	list := make([]*Identity, 0, len(r.byID))
+	for _, e := range r.byID {
+		list = append(list, e.identity)
+	}
+	return list
+}
+
+// changed returns a number that grows with each change of a node.
+func (r *Registry) changed() int64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.changes
 }

@@ -1,151 +1,184 @@
-// Package resource says what agents run. For now that is one document that
-// comes with the program; it becomes versioned resources with changes and
-// rollouts. A node's config is rendered once per distinct result and kept as
-// bytes, so that serving one costs nothing.
+// Package resource is what agents run, as declarative objects: packs, profiles,
+// tag rules, and the rules by which these may change. A Set of objects is
+// checked as a whole, compared with another, and compiled into a Snapshot, which
+// renders the config of any node.
+//
+// An object has a kind, a name that is its own within the kind, and a spec. It
+// is written in YAML (apiVersion: muster/v1) and kept as canonical JSON, by
+// whose hash it is known. Kinds lists the kinds; a new one is added there.
 package resource
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // osquery's config_hash is SHA-1; nothing relies on it for safety
+	"cmp"
 	"crypto/sha256"
-	_ "embed"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
 
-	"github.com/goccy/go-yaml"
-	"github.com/klauspost/compress/gzip"
-
-	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/policy"
 )
 
-//go:embed default.yaml
-var defaultYAML []byte
+// APIVersion is what a document says before its kind.
+const APIVersion = "muster/v1"
 
-// maxConfig is the largest config that osquery up to 5.23.1 takes; over it an
-// agent drops its schedule.
-const maxConfig = 1 << 20
-
-// Config is a rendered config. Do not write to its bodies.
-type Config struct {
-	// JSON is the body to serve, compact, with sorted keys.
-	JSON []byte
-	// Tagged is JSON with a top-level "etag" besides, for agents that send one;
-	// ETag is its value, and an agent that sends it has this config.
-	Tagged []byte
-	ETag   string
-	// JSONGzip and TaggedGzip are the same bodies compressed.
-	JSONGzip, TaggedGzip []byte
-	// Revision names the resources that it was rendered from.
-	Revision string
-	// Hash is what osquery_info.config_hash says on an agent that runs it.
-	Hash string
+// Key names an object.
+type Key struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
 }
 
-// Catalog renders configs. Safe for concurrent use.
-type Catalog struct{ config, quarantine *Config }
+// String returns kind and name, as "Pack/base".
+func (k Key) String() string { return k.Kind + "/" + k.Name }
 
-// document is the form of the YAML file. Its top-level keys are osquery's own.
-// Fields are in the order of their keys, so that the JSON is.
-type document struct {
-	Decorators map[string]any  `yaml:"decorators" json:"decorators,omitempty"`
-	Options    map[string]any  `yaml:"options" json:"options,omitempty"`
-	Packs      map[string]pack `yaml:"packs" json:"packs,omitempty"`
+// Compare orders keys by kind, in the order of Kinds, then by name.
+func (k Key) Compare(other Key) int {
+	return cmp.Or(cmp.Compare(kindOrder(k.Kind), kindOrder(other.Kind)), cmp.Compare(k.Kind, other.Kind), cmp.Compare(k.Name, other.Name))
 }
 
-type pack struct {
-	Platform string           `yaml:"platform" json:"platform,omitempty"`
-	Queries  map[string]query `yaml:"queries" json:"queries"`
+// Object is one resource. Do not change it after it went into a Set.
+type Object struct {
+	Key
+	Description string
+	Spec        Spec
 }
 
-// query has the keys of osquery's schedule (osquery/config/packs.cpp). The
-// description is for people and is not sent.
-type query struct {
-	Interval        int    `yaml:"interval" json:"interval"`
-	Platform        string `yaml:"platform" json:"platform,omitempty"`
-	Query           string `yaml:"query" json:"query"`
-	Snapshot        bool   `yaml:"snapshot" json:"snapshot,omitempty"`
-	StartupPriority int    `yaml:"startup_priority" json:"startup_priority,omitempty"`
-	Version         string `yaml:"version" json:"version,omitempty"`
-	Description     string `yaml:"description" json:"-"`
+// Spec is what an object says, a pointer to a struct of its kind.
+type Spec interface {
+	// check judges the object by itself and by the Set that it is in.
+	check(c *checker)
 }
 
-// Default returns the catalog that comes with the program.
-func Default() (*Catalog, error) { return Parse(defaultYAML) }
+// Kind is one kind of object.
+type Kind struct {
+	Name string
+	// New returns an empty spec to decode into.
+	New func() Spec
+	// Doc says in a sentence what it is for.
+	Doc string
+	// Governs says that objects of the kind decide what may change and how: a
+	// change of them has the highest tier.
+	Governs bool
+}
 
-// Parse reads a document in the form of default.yaml; unknown keys are errors.
-func Parse(b []byte) (*Catalog, error) {
-	var d document
-	if err := yaml.UnmarshalWithOptions(b, &d, yaml.Strict()); err != nil {
-		return nil, fmt.Errorf("config for agents: %w", err)
+// Kinds returns all kinds, in the order in which people read them.
+func Kinds() []Kind {
+	return []Kind{
+		{Name: "Pack", New: func() Spec { return new(Pack) }, Doc: "Scheduled queries for the nodes that a selector means."},
+		{Name: "Profile", New: func() Spec { return new(Profile) }, Doc: "Everything else in an agent's config: options, decorators, monitored files, YARA, views, automatic tables, events."},
+		{Name: "TagRule", New: func() Spec { return new(TagRule) }, Doc: "Tags for nodes whose attributes fit."},
+		{Name: "TablePolicy", New: func() Spec { return new(TablePolicy) }, Doc: "Tiers of tables, columns, functions and options that differ from the shipped ones, allowed arguments, and tables of extensions.", Governs: true},
+		{Name: "PolicyException", New: func() Spec { return new(PolicyException) }, Doc: "Allows one exact SQL text or option that the policy refuses.", Governs: true},
+		{Name: "ApprovalPolicy", New: func() Spec { return new(ApprovalPolicy) }, Doc: "How many other people must approve a change.", Governs: true},
+		{Name: "RolloutPolicy", New: func() Spec { return new(RolloutPolicy) }, Doc: "In which stages a revision reaches the nodes, and what must hold before the next.", Governs: true},
+		{Name: "FreezeWindow", New: func() Spec { return new(FreezeWindow) }, Doc: "When nothing that agents run may change.", Governs: true},
+		{Name: "Budget", New: func() Spec { return new(Budget) }, Doc: "What the queries of a group of nodes may cost.", Governs: true},
+		{Name: "OnDisk", New: func() Spec { return new(OnDisk) }, Doc: "Nodes that take their config from files alone: the server answers them an empty one and reports drift."},
 	}
-	config, err := render(d)
+}
+
+// LookupKind returns a kind by its name; false without one.
+func LookupKind(name string) (Kind, bool) {
+	kinds := Kinds()
+	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == name })
+	if i < 0 {
+		return Kind{}, false
+	}
+	return kinds[i], true
+}
+
+func kindOrder(name string) int {
+	return slices.IndexFunc(Kinds(), func(k Kind) bool { return k.Name == name })
+}
+
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// checkName refuses a name that cannot be part of a path, a file name or a
+// query's name on agents.
+func checkName(kind, name string) error {
+	if !namePattern.MatchString(name) {
+		return errs.Field("name", "%q is no name; use up to 63 letters, digits and . _ -, a letter or digit first", name)
+	}
+	if kind == "Pack" {
+		return policy.PackName(name)
+	}
+	return nil
+}
+
+// stored is the form in which an object is kept and hashed.
+type stored struct {
+	Kind        string          `json:"kind"`
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Spec        json.RawMessage `json:"spec"`
+}
+
+// Canonical returns the object as JSON in its one form: fields in order, keys
+// of maps sorted, defaults left out.
+func (o Object) Canonical() ([]byte, error) {
+	spec, err := encode(o.Spec)
 	if err != nil {
-		return nil, fmt.Errorf("config for agents: %w", err)
+		return nil, fmt.Errorf("%s: %w", o.Key, err)
 	}
-	// A node under quarantine keeps the settings by which it talks to the
-	// server, and runs nothing.
-	d.Decorators, d.Packs = nil, map[string]pack{}
-	quarantine, err := render(d)
-	if err != nil {
-		return nil, fmt.Errorf("config for agents: %w", err)
-	}
-	return &Catalog{config, quarantine}, nil
+	return encode(stored{o.Kind, o.Name, o.Description, spec})
 }
 
-func render(d document) (*Config, error) {
-	body, err := encode(d)
-	if err != nil {
-		return nil, err
-	}
-	if len(body) > maxConfig {
-		return nil, fmt.Errorf("it has %d bytes; osquery takes %d", len(body), maxConfig)
-	}
-	sum := sha256.Sum256(body)
-	c := &Config{JSON: body, Revision: "builtin-" + hex.EncodeToString(sum[:4]), Hash: configHash(body), ETag: hex.EncodeToString(sum[:16])}
-	c.Tagged = append([]byte(`{"etag":"`+c.ETag+`",`), body[1:]...) // the body is an object with members
-	c.JSONGzip, err = compress(c.JSON)
-	if err != nil {
-		return nil, err
-	}
-	c.TaggedGzip, err = compress(c.Tagged)
-	return c, err
+// Hash returns the SHA-256 of a canonical form in hex.
+func Hash(canonical []byte) string {
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:])
 }
 
-func encode(d document) ([]byte, error) {
+// Decode reads a canonical form.
+func Decode(canonical []byte) (Object, error) {
+	var s stored
+	if err := json.Unmarshal(canonical, &s); err != nil {
+		return Object{}, fmt.Errorf("stored object: %w", err)
+	}
+	kind, ok := LookupKind(s.Kind)
+	if !ok {
+		return Object{}, fmt.Errorf("stored object %s/%s: this version of Muster does not know the kind", s.Kind, s.Name)
+	}
+	o := Object{Key: Key{s.Kind, s.Name}, Description: s.Description, Spec: kind.New()}
+	d := json.NewDecoder(bytes.NewReader(s.Spec))
+	d.UseNumber() // options keep their digits
+	if err := d.Decode(o.Spec); err != nil {
+		return Object{}, fmt.Errorf("stored object %s: %w", o.Key, err)
+	}
+	switch spec := o.Spec.(type) {
+	case *Profile:
+		for name, v := range spec.Options {
+			spec.Options[name] = number(v)
+		}
+	case *PolicyException:
+		spec.Value = number(spec.Value)
+	}
+	return o, nil
+}
+
+// number returns a number as int64 or float64, and anything else as it is.
+func number(v any) any {
+	n, ok := v.(json.Number)
+	if !ok {
+		return v
+	}
+	if i, err := n.Int64(); err == nil {
+		return i
+	}
+	if f, err := n.Float64(); err == nil {
+		return f
+	}
+	return n.String()
+}
+
+// encode writes compact JSON as osquery does, with <, > and & as they are.
+func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false) // as osquery writes it, for its hash
-	err := e.Encode(d)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
 	return bytes.TrimSpace(buf.Bytes()), err
-}
-
-func compress(body []byte) ([]byte, error) {
-	var buf bytes.Buffer
-	z, err := gzip.NewWriterLevel(&buf, gzip.BestCompression) // once per config
-	if err != nil {
-		return nil, err
-	}
-	if _, err := z.Write(body); err != nil {
-		return nil, err
-	}
-	err = z.Close()
-	return buf.Bytes(), err
-}
-
-// Config returns what a node is to run. It never fails and touches no disk.
-func (c *Catalog) Config(n *node.Identity) *Config {
-	if n.Quarantined {
-		return c.quarantine
-	}
-	return c.config
-}
-
-// configHash is what osquery computes of a config that came over TLS: the hash
-// of the list of its sources' hashes, of which there is one. It holds for JSON
-// that osquery writes back as it came: compact, and ASCII but for UTF-8 text.
-func configHash(body []byte) string {
-	source := sha1.Sum(body)                               //nolint:gosec // see the import
-	all := sha1.Sum([]byte(hex.EncodeToString(source[:]))) //nolint:gosec // see the import
-	return hex.EncodeToString(all[:])
 }

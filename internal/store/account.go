@@ -31,6 +31,30 @@ func (s *Store) CreateFirstUser(ctx context.Context, u account.User) error {
 	return fail("create first user", err)
 }
 
+// CreateUser implements [account.Store].
+func (s *Store) CreateUser(ctx context.Context, u account.User) error {
+	err := s.tx(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `INSERT INTO account (id, name, password_hash, created_at) VALUES ($1, $2, $3, $4)`,
+			u.ID, text(u.Name), u.PasswordHash, micros(u.CreatedAt))
+		return err
+	})
+	if taken(err) {
+		return errs.New(errs.Conflict, "there is a user of that name")
+	}
+	return fail("create user", err)
+}
+
+// Users implements [account.Store].
+func (s *Store) Users(ctx context.Context) ([]account.User, error) {
+	users, err := all(ctx, s.read, func(row scanner) (u account.User, err error) {
+		var created int64
+		err = row.Scan(&u.ID, &u.Name, &created)
+		u.CreatedAt = moment(created)
+		return u, err
+	}, `SELECT id, name, created_at FROM account ORDER BY name`)
+	return users, fail("list users", err)
+}
+
 // HasUsers implements [account.Store].
 func (s *Store) HasUsers(ctx context.Context) (bool, error) {
 	has, err := hasUsers(ctx, s.read)

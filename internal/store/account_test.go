@@ -26,6 +26,11 @@ func testAccount(t *testing.T, s *store.Store) {
 	if diff := cmp.Diff(u, must(s.UserByName(t.Context(), "ada"))(t)); diff != "" {
 		t.Errorf("user (-want +got):\n%s", diff)
 	}
+	ok(t, s.CreateUser(t.Context(), account.User{ID: "u3", Name: "bob", PasswordHash: "x", CreatedAt: start}))
+	wantKind(t, s.CreateUser(t.Context(), account.User{ID: "u4", Name: "bob"}), errs.Conflict)
+	if users := must(s.Users(t.Context()))(t); len(users) != 2 || users[0].Name != "ada" || users[1].Name != "bob" || users[0].PasswordHash != "" {
+		t.Errorf("users: %+v", users)
+	}
 	for _, name := range []string{"eve", "Ada", "", "ada\x00"} {
 		_, err := s.UserByName(t.Context(), name)
 		wantKind(t, err, errs.NotFound)

@@ -34,6 +34,8 @@ func BenchmarkStore(b *testing.B) {
 			run(b, "enrol 64 at once", func(b *testing.B) { benchEnrolTogether(b, s) })
 			run(b, "enrol again", func(b *testing.B) { benchEnrolAgain(b, s) })
 			run(b, "touch 10k", func(b *testing.B) { benchTouch(b, s) })
+			run(b, "set tags 1k", func(b *testing.B) { benchSetTags(b, s, true) })
+			run(b, "set tags 1k again", func(b *testing.B) { benchSetTags(b, s, false) })
 			run(b, "since nothing", func(b *testing.B) {
 				_, version := since(b, s, 0)
 				for b.Loop() {
@@ -123,6 +125,22 @@ func benchTouch(b *testing.B, s *store.Store) {
 			}
 		}
 		ok(b, s.TouchNodes(b.Context(), touches))
+	}
+}
+
+// benchSetTags gives 1,000 nodes other tags each time, or the same.
+func benchSetTags(b *testing.B, s *store.Store, others bool) {
+	taggings := make([]node.Tagging, 1000)
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		tag := "same"
+		if others {
+			tag = fmt.Sprintf("other-%d", i%2)
+		}
+		for j := range taggings {
+			taggings[j] = node.Tagging{NodeID: store.FillID(j, benchNodes), Source: "rule:bench", Tags: []string{"all", tag}}
+		}
+		must(s.SetTags(b.Context(), taggings, start.Add(time.Duration(i)*time.Second)))(b)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,18 +144,20 @@ func testMigrateFrom1(t *testing.T, location, hash string) {
 	seen := start.UnixMicro()
 	const node1 = `INSERT INTO node (id, host_identifier, hostname, platform, os, osquery_version, tags, secret, enrolments, enrolled_at, version, old_until, search, gone_at) VALUES `
 	store.OpenAt(t, location, 1,
-		`INSERT INTO secret (name, hash, tags, max_uses, uses, created_at, created_by, expires_at, revoked_at, last_used) VALUES ('s', `+hash+`, '["eu"]', 0, 1, 1, 'ada', 0, 0, 1)`,
-		node1+fmt.Sprintf(`('n1', 'web-1', 'web-1', 'linux', 'Debian 12', '5.23.1', '["eu"]', 's', 1, %d, 1, 0, 'web-1', 0)`, seen),
+		`INSERT INTO secret (name, hash, tags, max_uses, uses, created_at, created_by, expires_at, revoked_at, last_used) VALUES ('s', `+hash+`, '["db","eu","e_"]', 0, 1, 1, 'ada', 0, 0, 1)`,
+		node1+fmt.Sprintf(`('n1', 'web-1', 'web-1', 'linux', 'Debian 12', '5.23.1', '["dc1","e","eu"]', 's', 1, %d, 1, 0, 'web-1', 0)`, seen),
 		node1+fmt.Sprintf(`('n0', 'web-1', 'old', 'linux', '', '', '[]', 's', 1, %d, 2, 0, 'old', 5)`, seen),
 		`INSERT INTO node_detail (node_id, details) VALUES ('n1', '{"os_version":{"name":"Debian"}}')`,
 		fmt.Sprintf(`INSERT INTO presence (node_id, last_seen, address) VALUES ('n1', %d, '192.0.2.1')`, seen),
+		`INSERT INTO node_tag (node_id, tag) VALUES ('n1', 'eu'), ('n1', 'dc1'), ('n1', 'e')`,
 		`UPDATE counter SET value = 2 WHERE name = 'node'`,
 	)
 	s := storetest.Open(t, location)
 	want := node.Node{
 		ID: "n1", HostIdentifier: "web-1", Hostname: "web-1", Platform: "linux", OS: "Debian 12", OsqueryVersion: "5.23.1", Address: "192.0.2.1",
-		Tags: []string{"eu"}, Secret: "s", Enrolments: 1, EnrolledAt: start, LastSeen: start, Version: 1,
-		Details: map[string]map[string]string{"os_version": {"name": "Debian"}},
+		Tags: []string{"dc1", "e", "eu"}, Secret: "s", Enrolments: 1, EnrolledAt: start, LastSeen: start, Version: 1,
+		TagSources: []node.TagSource{{Tag: "dc1", Source: "hand"}, {Tag: "e", Source: "hand"}, {Tag: "eu", Source: "secret:s"}},
+		Details:    map[string]map[string]string{"os_version": {"name": "Debian"}},
 	}
 	if diff := cmp.Diff(want, must(s.FindNode(t.Context(), "web-1"))(t)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -168,8 +171,14 @@ func testMigrateFrom1(t *testing.T, location, hash string) {
 		t.Errorf("its addresses: %s", got)
 	}
 	secret(t, s, "servers", 0)
-	if n := enrol(t, s, enrolment("web-1", "servers", start)); n.ID != "n1" {
+	if got := spans(t, s, "n1"); got != "dc1 hand 0-, e hand 0-, eu secret:s 0-" {
+		t.Errorf("its tags: %s", got)
+	}
+	if n := enrol(t, s, enrolment("web-1", "servers", minute(1))); n.ID != "n1" || !slices.Equal(n.Tags, []string{"dc1", "e"}) {
 		t.Errorf("it enrols as %+v", n)
+	}
+	if got := spans(t, s, "n1"); got != "dc1 hand 0-, e hand 0-, eu secret:s 0-1" {
+		t.Errorf("its tags: %s", got)
 	}
 	must(s.RotateSecret(t.Context(), "s", keyHash("new"), start))(t)
 }

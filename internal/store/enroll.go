@@ -100,17 +100,27 @@ type knownNode struct {
 
 // known returns what [node.EnrolStore] calls so.
 func (t *tx) known(ctx context.Context, n node.Node) ([]knownNode, error) {
-	return all(ctx, t, scanKnown, `
-		SELECT `+nodeColumns+`, `+sinceColumns+` FROM node n LEFT JOIN presence p ON p.node_id = n.id
+	scan := func(row scanner) (k knownNode, err error) {
+		var sources string
+		if k, err = scanKnown(row, &sources); err != nil {
+			return k, err
+		}
+		k.TagSources, err = parseTagSources(sources)
+		return k, err
+	}
+	return all(ctx, t, scan, `
+		SELECT `+nodeColumns+`, `+sinceColumns+`, `+t.dialect.tagSources()+` FROM node n LEFT JOIN presence p ON p.node_id = n.id
 		WHERE n.gone_at = 0 AND n.host_identifier = $1
 			AND (n.clone_of = '' OR (n.instance = $2 AND n.instance <> '') OR (n.machine = $3 AND n.machine <> ''))
 		ORDER BY (n.clone_of = '') DESC, n.version DESC LIMIT $4`,
 		text(n.HostIdentifier), text(n.Instance), text(n.Machine), node.MaxKnown)
 }
 
-func scanKnown(row scanner) (k knownNode, err error) {
+// scanKnown reads nodeColumns and sinceColumns, then whatever columns come after
+// them.
+func scanKnown(row scanner, more ...any) (k knownNode, err error) {
 	var since string
-	k.Node, err = scanNode(row, &since, &k.address)
+	k.Node, err = scanNode(row, append([]any{&since, &k.address}, more...)...)
 	if err != nil {
 		return k, err
 	}
@@ -126,9 +136,7 @@ func clean(n *node.Node) {
 	} {
 		*field = text(*field)
 	}
-	if n.Tags == nil {
-		n.Tags = []string{}
-	}
+	cleanTags(n)
 }
 
 // insertNode keeps a new node. A zero key is none.
@@ -152,7 +160,7 @@ func (t *tx) insertNode(ctx context.Context, n node.Node, key node.KeyHash) (nod
 	if err := t.setDetails(ctx, n, 0); err != nil {
 		return n, err
 	}
-	return n, t.addTags(ctx, n.ID, n.Tags)
+	return n, t.keepTags(ctx, []tagChange{{id: n.ID, has: n.TagSources}}, micros(n.EnrolledAt))
 }
 
 // enrolAgain keeps a node that was there as k. The key before works on for its
@@ -190,10 +198,7 @@ func (t *tx) enrolAgain(ctx context.Context, k knownNode, n node.Node, e node.En
 	if err := t.supersede(ctx, past); err != nil {
 		return n, err
 	}
-	if len(k.Tags) > 0 || len(n.Tags) > 0 {
-		return n, t.setTags(ctx, n.ID, n.Tags)
-	}
-	return n, nil
+	return n, t.keepTags(ctx, []tagChange{{n.ID, k.TagSources, n.TagSources}}, micros(e.Now))
 }
 
 // bytesOf is how a key's hash is kept: NULL for the zero one, which is none.

@@ -44,6 +44,8 @@ func Fill(t testing.TB, s *Store, n int, now time.Time) {
 			`INSERT INTO presence (node_id, last_seen, online_until, address) SELECT id, last_seen, last_seen + 90000000, address`,
 			`INSERT INTO node_tag (tag, node_id) SELECT 'all', id`,
 			`INSERT INTO node_tag (tag, node_id) SELECT team, id`,
+			`INSERT INTO node_tag_source (node_id, tag, source, since, until) SELECT id, 'all', 'secret:fill', enrolled_at, 0`,
+			`INSERT INTO node_tag_source (node_id, tag, source, since, until) SELECT id, team, 'hand', enrolled_at, 0`,
 		} {
 			if _, err := t.exec(context.Background(), query+from, list); err != nil {
 				return err

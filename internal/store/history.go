@@ -149,20 +149,35 @@ func (t *tx) capHistory(ctx context.Context, from, list string) error {
 	return nil
 }
 
-// PruneHistory drops values that were superseded before a time. It is several
-// transactions, so that others need not wait for all.
+// PruneHistory drops values that were superseded, and tags that ended, before a
+// time. It is several transactions, so that others need not wait for all.
 func (s *Store) PruneHistory(ctx context.Context, before time.Time) error {
+	for _, statement := range []string{
+		`DELETE FROM node_history WHERE (node_id, attribute, value, first_seen) IN (
+			SELECT node_id, attribute, value, first_seen FROM node_history
+			WHERE superseded_at < $1 LIMIT ` + strconv.Itoa(historyChunk) + `)`,
+		`DELETE FROM node_tag_source WHERE (node_id, until, tag, source, since) IN (
+			SELECT node_id, until, tag, source, since FROM node_tag_source
+			WHERE until <> 0 AND until < $1 LIMIT ` + strconv.Itoa(historyChunk) + `)`,
+	} {
+		if err := s.prune(ctx, statement, before); err != nil {
+			return fail("prune the nodes' history", err)
+		}
+	}
+	return nil
+}
+
+// prune runs a statement that drops up to historyChunk rows until there are no
+// more.
+func (s *Store) prune(ctx context.Context, statement string, before time.Time) error {
 	for {
 		var dropped int64
 		err := s.tx(ctx, func(t *tx) (err error) {
-			dropped, err = t.exec(ctx, `
-				DELETE FROM node_history WHERE (node_id, attribute, value, first_seen) IN (
-					SELECT node_id, attribute, value, first_seen FROM node_history
-					WHERE superseded_at < $1 LIMIT `+strconv.Itoa(historyChunk)+`)`, micros(before))
+			dropped, err = t.exec(ctx, statement, micros(before))
 			return err
 		})
 		if err != nil || dropped < historyChunk {
-			return fail("prune the nodes' history", err)
+			return err
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (t *tx) importNodes(ctx context.Context, imports []node.Import) ([]node.Imp
 			result = node.ImportKeyUsed
 		default:
 			n := i.Node
-			n.Version = version
+			n.Version, n.TagSources = version, node.TaggedBy(node.SourceHand, i.Node.Tags)
 			if _, err := t.insertNode(ctx, n, i.Key); err != nil {
 				return nil, err
 			}

@@ -51,6 +51,7 @@ func testImport(t *testing.T, s *store.Store) {
 	}
 	n := must(s.Node(t.Context(), first.Node.ID))(t)
 	wantNode := first.Node
+	wantNode.TagSources = node.TaggedBy(node.SourceHand, []string{"imported"})
 	wantNode.HostIdentifier, wantNode.Hostname, wantNode.Version, wantNode.Details = `a\x00`, `a\x00.example`, n.Version, map[string]map[string]string{}
 	if diff := cmp.Diff(wantNode, n); diff != "" || n.Online(start) {
 		t.Errorf("-want +got:\n%s", diff)

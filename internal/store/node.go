@@ -43,24 +43,6 @@ func scanNode(row scanner, more ...any) (node.Node, error) {
 	return n, err
 }
 
-// setTags makes the rows of node_tag the same as the node's tags.
-func (t *tx) setTags(ctx context.Context, id string, tags []string) error {
-	if _, err := t.exec(ctx, `DELETE FROM node_tag WHERE node_id = $1`, id); err != nil {
-		return err
-	}
-	return t.addTags(ctx, id, tags)
-}
-
-// addTags adds the tags of a node that has none in node_tag.
-func (t *tx) addTags(ctx context.Context, id string, tags []string) error {
-	for _, tag := range tags {
-		if _, err := t.exec(ctx, `INSERT INTO node_tag (tag, node_id) VALUES ($1, $2)`, text(tag), id); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // NodesSince implements [node.RegistryStore]. Version 0 leaves out the nodes
 // that are gone. When nothing changed it costs one look at one row.
 func (s *Store) NodesSince(ctx context.Context, version int64, yield func(node.Change)) (int64, error) {
@@ -77,9 +59,11 @@ func (s *Store) NodesSince(ctx context.Context, version int64, yield func(node.C
 	if version == 0 {
 		changed += ` AND n.gone_at = 0`
 	}
-	rows, err := s.read.QueryContext(ctx, `
-		SELECT `+nodeColumns+`, n.key_hash, n.old_key_hash, n.old_until
-		FROM node n LEFT JOIN presence p ON p.node_id = n.id WHERE `+changed+` ORDER BY n.version`, version)
+	query := `SELECT ` + nodeColumns + //nolint:gosec // of the engine and one of two conditions
+		`, n.key_hash, n.old_key_hash, n.old_until, ` + s.dialect.tagSources() + `, COALESCE(d.details, '')
+		FROM node n LEFT JOIN presence p ON p.node_id = n.id LEFT JOIN node_detail d ON d.node_id = n.id
+		WHERE ` + changed + ` ORDER BY n.version`
+	rows, err := s.read.QueryContext(ctx, query, version)
 	if err != nil {
 		return version, fail("read changed nodes", err)
 	}
@@ -101,31 +85,30 @@ func scanChange(row scanner) (node.Change, error) {
 	var c node.Change
 	var key, oldKey []byte
 	var until int64
+	var sources, details string
 	var err error
-	if c.Node, err = scanNode(row, &key, &oldKey, &until); err != nil {
+	if c.Node, err = scanNode(row, &key, &oldKey, &until, &sources, &details); err != nil {
 		return c, err
 	}
 	c.Key, c.OldKey, c.OldUntil, c.Gone = hash(key), hash(oldKey), moment(until), !c.Node.GoneAt.IsZero()
-	return c, nil
+	if c.Node.TagSources, err = parseTagSources(sources); err != nil {
+		return c, err
+	}
+	c.Details, err = packDetails(details)
+	return c, err
+}
+
+// packDetails reads what node_detail has of a node; "" is nothing.
+func packDetails(details string) (node.Details, error) {
+	if details == "" {
+		return "", nil
+	}
+	var tables map[string]map[string]string
+	err := json.Unmarshal([]byte(details), &tables)
+	return node.PackDetails(tables), err
 }
 
 const noNode = "there is no node with that id"
-
-// SetNodeTags replaces a node's tags, which must be clean, and returns the node
-// without details. NotFound without one.
-func (s *Store) SetNodeTags(ctx context.Context, id string, tags []string) (node.Node, error) {
-	list, err := tagList(tags)
-	if err != nil {
-		return node.Node{}, fail("set tags", err)
-	}
-	n, err := s.changeNode(ctx, id, func(t *tx, id string) error {
-		if _, err := t.exec(ctx, `UPDATE node SET tags = $1 WHERE id = $2`, list, id); err != nil {
-			return err
-		}
-		return t.setTags(ctx, id, tags)
-	})
-	return n, fail("set tags", err)
-}
 
 // SetQuarantine puts a node under quarantine since a time, or releases it with
 // the zero time; then the reason is of no use. It returns the node without
@@ -170,8 +153,8 @@ func (s *Store) changeNode(ctx context.Context, id string, change func(t *tx, id
 		if err := change(t, id); err != nil {
 			return err
 		}
-		n, err = scanNode(t.QueryRowContext(ctx, `
-			SELECT `+nodeColumns+` FROM node n LEFT JOIN presence p ON p.node_id = n.id WHERE n.id = $1`, id))
+		n, err = scanTagged(t.QueryRowContext(ctx, `
+			SELECT `+nodeColumns+`, `+t.dialect.tagSources()+` FROM node n LEFT JOIN presence p ON p.node_id = n.id WHERE n.id = $1`, id))
 		return err
 	})
 	return n, err
@@ -220,7 +203,7 @@ func (t *tx) remove(ctx context.Context, ids []string, now int64) (gone []string
 		return nil, err
 	}
 	among := ` IN (SELECT t.id FROM ` + t.dialect.bulk(1, "id text") + `)`
-	known, err := all(ctx, t, scanKnown, `
+	known, err := all(ctx, t, func(row scanner) (knownNode, error) { return scanKnown(row) }, `
 		SELECT `+nodeColumns+`, `+sinceColumns+` FROM node n LEFT JOIN presence p ON p.node_id = n.id
 		WHERE n.gone_at = 0 AND n.id`+among, list)
 	if err != nil || len(known) == 0 {
@@ -248,6 +231,9 @@ func (t *tx) remove(ctx context.Context, ids []string, now int64) (gone []string
 	if _, err := t.exec(ctx, `
 		UPDATE node SET key_hash = NULL, old_key_hash = NULL, old_until = 0, tags = '[]', version = $2, gone_at = $3
 		WHERE gone_at = 0 AND id`+among, list, version, now); err != nil {
+		return nil, err
+	}
+	if err := t.endTags(ctx, `node_id`+among, list, now); err != nil {
 		return nil, err
 	}
 	for _, table := range []string{"node_tag", "node_detail", "node_attribute", "presence"} {

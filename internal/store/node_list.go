@@ -263,7 +263,7 @@ func badCursor() error {
 	return errs.Field("cursor", "does not belong to this list; begin with the first page")
 }
 
-// Node returns a node with its details and attributes. NotFound without one, or
+// Node returns a node with its details, attributes and what gives it its tags. NotFound without one, or
 // when it was deleted.
 func (s *Store) Node(ctx context.Context, id string) (node.Node, error) {
 	n, err := s.node(ctx, text(id))
@@ -276,8 +276,8 @@ func (s *Store) Node(ctx context.Context, id string) (node.Node, error) {
 // node returns a node by a clean id, also one that is gone.
 func (s *Store) node(ctx context.Context, id string) (node.Node, error) {
 	var details string
-	n, err := scanNode(s.read.QueryRowContext(ctx, `
-		SELECT `+nodeColumns+`, COALESCE(d.details, 'null') FROM node n
+	n, err := scanTagged(s.read.QueryRowContext(ctx, `
+		SELECT `+nodeColumns+`, `+s.dialect.tagSources()+`, COALESCE(d.details, 'null') FROM node n
 		LEFT JOIN presence p ON p.node_id = n.id LEFT JOIN node_detail d ON d.node_id = n.id WHERE n.id = $1`, id), &details)
 	if err == nil {
 		err = json.Unmarshal([]byte(details), &n.Details)

@@ -46,10 +46,15 @@ func usable(e node.Enrolment) func(*node.Secret, []node.Node) (node.Verdict, err
 			return node.Verdict{}, errs.New(errs.Unauthenticated, "unknown")
 		}
 		n := e.Node
-		n.Secret, n.Tags = s.Name, node.MergeTags(s.Tags, nil)
+		n.Secret, n.TagSources = s.Name, node.TaggedBy(node.SecretSource(s.Name), s.Tags)
 		if len(known) > 0 && known[0].CloneOf == "" {
 			k := known[0]
-			n.ID, n.EnrolledAt, n.Enrolments, n.Tags = k.ID, k.EnrolledAt, k.Enrolments+1, node.MergeTags(k.Tags, s.Tags)
+			n.ID, n.EnrolledAt, n.Enrolments = k.ID, k.EnrolledAt, k.Enrolments+1
+			for _, t := range k.TagSources {
+				if !strings.HasPrefix(t.Source, "secret:") {
+					n.TagSources = append(n.TagSources, t)
+				}
+			}
 		}
 		return node.Verdict{Node: n}, s.Usable(e.Now, netip.Addr{})
 	}
@@ -75,6 +80,7 @@ func testEnrol(t *testing.T, s *store.Store) {
 	got := enrol(t, s, e)
 	want := e.Node
 	want.Tags, want.Secret, want.Version = []string{"eu", "prod"}, "servers", 1
+	want.TagSources = []node.TagSource{{Tag: "eu", Source: "secret:servers"}, {Tag: "prod", Source: "secret:servers"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("Enrol (-want +got):\n%s", diff)
 	}
@@ -86,8 +92,9 @@ func testEnrol(t *testing.T, s *store.Store) {
 		t.Errorf("the use was not counted: %+v", secrets[0])
 	}
 	changes, version := since(t, s, 0)
+	details := node.PackDetails(want.Details)
 	want.Details = nil
-	if diff := cmp.Diff([]node.Change{{Node: want, Key: e.KeyHash}}, changes); diff != "" || version != 1 {
+	if diff := cmp.Diff([]node.Change{{Node: want, Details: details, Key: e.KeyHash}}, changes); diff != "" || version != 1 {
 		t.Errorf("NodesSince: version %d (-want +got):\n%s", version, diff)
 	}
 }
@@ -127,16 +134,18 @@ func testEnrolAgain(t *testing.T, s *store.Store) {
 	got := enrol(t, s, second)
 	want := second.Node
 	want.ID, want.EnrolledAt, want.Enrolments = n.ID, start, 2
-	want.Tags, want.Secret, want.Version = []string{"by-hand", "eu", "mobile"}, "laptops", 3
+	want.Tags, want.Secret, want.Version = []string{"by-hand", "mobile"}, "laptops", 3 // eu came with the other secret
+	want.TagSources = []node.TagSource{{Tag: "by-hand", Source: "hand"}, {Tag: "mobile", Source: "secret:laptops"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("Enrol (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(want, must(s.Node(t.Context(), n.ID))(t)); diff != "" {
 		t.Errorf("Node (-want +got):\n%s", diff)
 	}
+	details := node.PackDetails(want.Details)
 	want.Details = nil
 	changes, _ := since(t, s, 1)
-	wantChange := node.Change{Node: want, Key: second.KeyHash, OldKey: first.KeyHash, OldUntil: later.Add(node.KeyGrace)}
+	wantChange := node.Change{Node: want, Details: details, Key: second.KeyHash, OldKey: first.KeyHash, OldUntil: later.Add(node.KeyGrace)}
 	if diff := cmp.Diff([]node.Change{wantChange}, changes); diff != "" {
 		t.Errorf("NodesSince (-want +got):\n%s", diff)
 	}

@@ -60,6 +60,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.dialect == onSQLite {
 		s.writer = newWriter(s.write)
 	}
+	if err := s.adoptAudit(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("read the audit log: %w", err), s.Close())
+	}
 	return s, nil
 }
 

@@ -1,0 +1,13 @@
+package live
+
+import "time"
+
+// Asked is a live query that a node was meant by, as the node's history has it.
+type Asked struct {
+	LiveID    string
+	SQL       string
+	CreatedBy string
+	CreatedAt time.Time
+	SentAt    time.Time // zero if it was never sent
+	State     State
+}
