@@ -98,7 +98,7 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(),
 		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newEventCommand(),
 		newApplyCommand(), newDiffCommand(), newExportCommand(), newChangeCommand(), newRevisionCommand(), newRolloutCommand(),
-		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newUserCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
+		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newCostCommand(), newUserCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
 	)
 	return root
 }

@@ -100,6 +100,9 @@ type ChangeStore interface {
 type Evidence interface {
 	// Evidence returns what a node showed since the server started.
 	Evidence(nodeID string) rollout.Evidence
+	// Cost returns what a run of a query costs, by its name on agents and the hash
+	// of its text; false without evidence.
+	Cost(agentName, sqlHash string) (rollout.Cost, bool)
 }
 
 // Search finds events. What was acknowledged to an agent before a call is

@@ -154,6 +154,9 @@ func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[TaggedNode],
 	if err != nil {
 		return nil, err
 	}
+	if err := a.mayTag(ctx, in.ID, tags); err != nil {
+		return nil, err
+	}
 	if err := a.Audit.Record(ctx, session(ctx).UserName, "node.tag", in.ID, in.Body); err != nil {
 		return nil, err
 	}
@@ -169,6 +172,32 @@ func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[TaggedNode],
 	}
 	out.Message = stays(out.Kept)
 	return &body[TaggedNode]{out}, nil
+}
+
+// mayTag refuses tags during a freeze if they give the node another config: they
+// would change what it runs as an edit of a selector does.
+func (a *API) mayTag(ctx context.Context, id string, tags []string) error {
+	reason, frozen := a.Freezer.Frozen()
+	n := a.Registry.Lookup(id)
+	if !frozen || n == nil {
+		return nil
+	}
+	for _, t := range n.TagSources {
+		if t.Source != node.SourceHand { // stays, or at most goes
+			tags = append(tags, t.Tag)
+		}
+	}
+	s := a.Catalog.Snapshot(n)
+	before, errBefore := s.Config(n)
+	after, errAfter := s.Config(n.WithTags(tags))
+	if errBefore == nil && errAfter == nil && before.Hash == after.Hash {
+		return nil
+	}
+	reason = "the tags give the node another config, and changes are frozen: " + reason
+	if err := a.Audit.Refused(ctx, session(ctx).UserName, "node.tag", id, reason, map[string]any{"tags": tags}); err != nil {
+		return err
+	}
+	return errs.New(errs.Forbidden, "%s", reason)
 }
 
 // stays explains why tags stay that somebody took away; "" for none.

@@ -345,3 +345,27 @@ func TestSelector_where(t *testing.T) {
 		}
 	}
 }
+
+// TestTag_frozen: during a freeze, tags may not move a node to other queries.
+func TestTag_frozen(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	n := w.enrol("h1")
+	w.change(w.client, strings.Replace(packDocument("db", "600"), "spec: {", "spec: {selector: tag = db, ", 1))
+	if err := w.call("POST", "/freeze/on", nil, adminapi.ReasonInput{Reason: "incident 7"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	err := w.call("PUT", "/nodes/"+n.ID+"/tags", nil, adminapi.TagsInput{Tags: []string{"db", "web"}}, nil)
+	if adminapi.Status(err) != 403 || !strings.Contains(err.Error(), "incident 7") {
+		t.Errorf("another config: %v", err)
+	}
+	if err := w.call("PUT", "/nodes/"+n.ID+"/tags", nil, adminapi.TagsInput{Tags: []string{"owner-ada", "web"}}, nil); err != nil {
+		t.Errorf("a tag that decides nothing: %v", err)
+	}
+	if err := w.call("POST", "/freeze/off", nil, adminapi.ReasonInput{Reason: "over"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.call("PUT", "/nodes/"+n.ID+"/tags", nil, adminapi.TagsInput{Tags: []string{"db", "web"}}, nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -18,12 +18,7 @@ func (a *API) registerPolicy() {
 
 // rules returns the policy with the rules of the newest revision. Close it.
 func (a *API) rules() (*policy.Engine, error) {
-	plan := a.Catalog.Plan()
-	set := plan.Base.Set()
-	if plan.Next != nil {
-		set = plan.Next.Set()
-	}
-	return a.Policy.With(set.Rules(a.Now()))
+	return a.Policy.With(a.Catalog.Plan().Newest().Set().Rules(a.Now()))
 }
 
 func (a *API) checkPolicy(_ context.Context, in *body[PolicyInput]) (*body[PolicyVerdict], error) {

@@ -1,7 +1,6 @@
 package change
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -135,7 +134,7 @@ func (p *Publisher) Sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.Freezer.load(serving.Freeze, cmp.Or(plan.Next, plan.Base).Set()); err != nil {
+	if err := p.Freezer.load(serving.Freeze, plan.Newest().Set()); err != nil {
 		return err
 	}
 	if p.catalog == nil {

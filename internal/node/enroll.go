@@ -103,7 +103,7 @@ func (e *Enroller) Enrol(ctx context.Context, req osquery.EnrollRequest, from ne
 	if err != nil {
 		return "", Node{}, a.refused(ctx, err)
 	}
-	e.Registry.add(n, a.as.KeyHash, a.as.Now)
+	e.Registry.add(n, a.details, a.as.KeyHash, a.as.Now)
 	a.tell(ctx, n)
 	return a.key, n, nil
 }
@@ -114,6 +114,7 @@ type arrival struct {
 	as      Enrolment
 	from    netip.Addr
 	key     string
+	details Details
 	unknown bool // the secret was
 	denied  int  // tags that it asked for
 	verdict Verdict
@@ -130,7 +131,7 @@ func (e *Enroller) arrival(req osquery.EnrollRequest, from netip.Addr, cert Cert
 	}
 	n.describe(req.PlatformType)
 	key := ident.Secret()
-	return &arrival{Enroller: e, as: Enrolment{Node: n, KeyHash: e.Keyer.Hash(PurposeNodeKey, key), Now: now}, from: from, key: key}
+	return &arrival{Enroller: e, details: PackDetails(n.Details), as: Enrolment{Node: n, KeyHash: e.Keyer.Hash(PurposeNodeKey, key), Now: now}, from: from, key: key}
 }
 
 // enrol tries one secret.
@@ -149,7 +150,7 @@ func (a *arrival) enrol(ctx context.Context, secret string, asked []string) (Nod
 		n.Secret, n.Tags, a.denied = s.Name, MergeTags(s.Tags, tags), len(denied)
 		n.TagSources = TaggedBy(SecretSource(s.Name), n.Tags)
 		if a.verdict, err = a.Clash.verdict(n, known, a.alive); err == nil && a.Rules != nil {
-			a.verdict.Node.retag(a.Rules)
+			a.verdict.Node.retag(a.Rules, a.details)
 		}
 		return a.verdict, err
 	})

@@ -163,7 +163,7 @@ func TestRegistry_races(t *testing.T) {
 	}
 	t.Run("enrolled again", func(t *testing.T) {
 		t.Parallel()
-		_, r := setUp(t, func(r *Registry) { r.add(Node{ID: "1", Version: 3}, hash("b"), time.Now()) })
+		_, r := setUp(t, func(r *Registry) { r.add(Node{ID: "1", Version: 3}, "", hash("b"), time.Now()) })
 		want(t, known(r, "a", "b"), "a=1 b=1") // a has its grace
 		r.now = func() time.Time { return time.Now().Add(KeyGrace) }
 		r.expire()
@@ -179,7 +179,7 @@ func TestRegistry_races(t *testing.T) {
 	})
 	t.Run("a stale row comes once more", func(t *testing.T) {
 		t.Parallel()
-		s, r := setUp(t, func(r *Registry) { r.add(Node{ID: "1", Version: 9}, hash("b"), time.Now()) })
+		s, r := setUp(t, func(r *Registry) { r.add(Node{ID: "1", Version: 9}, "", hash("b"), time.Now()) })
 		s.changes = []Change{change("1", 8, "old")}
 		sync1(t, r)
 		want(t, known(r, "old", "b"), "b=1")
@@ -187,9 +187,9 @@ func TestRegistry_races(t *testing.T) {
 	t.Run("two enrolments, the later is known first", func(t *testing.T) {
 		t.Parallel()
 		r := newRegistry(t, &store{})
-		r.add(Node{ID: "1", Version: 1}, hash("a"), time.Now())
-		r.add(Node{ID: "1", Version: 3}, hash("c"), time.Now())
-		r.add(Node{ID: "1", Version: 2}, hash("b"), time.Now())
+		r.add(Node{ID: "1", Version: 1}, "", hash("a"), time.Now())
+		r.add(Node{ID: "1", Version: 3}, "", hash("c"), time.Now())
+		r.add(Node{ID: "1", Version: 2}, "", hash("b"), time.Now())
 		want(t, known(r, "a", "b", "c"), "b=1 c=1")
 		r.now = func() time.Time { return time.Now().Add(KeyGrace) }
 		r.expire()
@@ -420,7 +420,8 @@ func BenchmarkRegistry_memory(b *testing.B) {
 					n := benchNode(i)
 					c := Change{Node: n, Key: hash(n.ID)}
 					if details {
-						c.Details = PackDetails(n.Details)
+						details := PackDetails(n.Details)
+						c.Details = func() Details { return details }
 					}
 					r.apply(c)
 					r.byID[n.ID].identity.Touch(time.Now(), netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), EndpointRead)
@@ -436,7 +437,7 @@ func BenchmarkRegistry_memory(b *testing.B) {
 
 func BenchmarkRegistry_Authenticate(b *testing.B) {
 	r := newRegistry(b, &store{})
-	r.add(Node{ID: "1"}, hash("key"), time.Now())
+	r.add(Node{ID: "1"}, "", hash("key"), time.Now())
 	b.ReportAllocs()
 	for b.Loop() {
 		if r.Authenticate("key") == nil {

@@ -83,6 +83,16 @@ func (i *Identity) compact() {
 // LastSeen returns when the node's last request arrived; zero if none did.
 func (i *Identity) LastSeen() time.Time { return i.presence.lastSeen() }
 
+// WithTags returns the node as it would be with other tags, for what follows
+// from them. It is nobody's: requests of the node do not reach it.
+func (i *Identity) WithTags(tags []string) *Identity {
+	return &Identity{
+		ID: i.ID, HostIdentifier: i.HostIdentifier, Hostname: i.Hostname, Platform: i.Platform, OS: i.OS,
+		OsqueryVersion: i.OsqueryVersion, Secret: i.Secret, Tags: tags, Details: i.Details,
+		Certificate: i.Certificate, Quarantined: i.Quarantined, presence: i.presence,
+	}
+}
+
 // Online reports whether the node was heard from lately; see Node.Patience.
 func (i *Identity) Online(now time.Time) bool {
 	return online(i.presence.lastSeen(), now, i.presence.patience())
@@ -104,8 +114,10 @@ func (i *Identity) Clash(reason string) { i.presence.clash(reason) }
 // Change is a node as the store tells of it after a change: its keys, or that
 // it is gone.
 type Change struct {
-	Node     Node // without Details
-	Details  Details
+	Node Node // without Details
+	// Details returns what the agent said when it enrolled. It is called only if
+	// the node is not known as it is; nil is nothing.
+	Details  func() Details
 	Key      KeyHash
 	OldKey   KeyHash   // the key before, if OldUntil is not zero
 	OldUntil time.Time // when OldKey stops working
@@ -267,8 +279,8 @@ func (r *Registry) Sync(ctx context.Context) error {
 func (r *Registry) apply(c Change) {
 	old := r.byID[c.Node.ID]
 	if old != nil {
-		if c.Node.Version < old.version && !c.Gone {
-			return // Sync read it before an enrolment that is known already
+		if c.Node.Version <= old.version && !c.Gone {
+			return // an enrolment here, or a later one that Sync did not read yet
 		}
 		delete(r.byKey, old.key)
 		delete(r.byKey, old.oldKey)
@@ -277,7 +289,11 @@ func (r *Registry) apply(c Change) {
 		delete(r.byID, c.Node.ID)
 		return
 	}
-	i := identityOf(c.Node, c.Details)
+	var details Details
+	if c.Details != nil {
+		details = c.Details()
+	}
+	i := identityOf(c.Node, details)
 	i.compact()
 	r.changes++
 	if old != nil {
@@ -297,10 +313,10 @@ func (r *Registry) apply(c Change) {
 }
 
 // add makes a node known at once, without waiting for Sync.
-func (r *Registry) add(n Node, key KeyHash, now time.Time) {
+func (r *Registry) add(n Node, details Details, key KeyHash, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := Change{Node: n, Details: PackDetails(n.Details), Key: key}
+	c := Change{Node: n, Details: func() Details { return details }, Key: key}
 	old := r.byID[n.ID]
 	switch {
 	case old == nil || old.key == key || old.key == (KeyHash{}): // no key to keep for a while

@@ -28,7 +28,7 @@ func TestRegistry_revoked(t *testing.T) {
 			t.Errorf("%s: the node is gone", name)
 		}
 		// It enrols again.
-		r.add(Node{ID: "1", Version: 3}, hash("b"), time.Now())
+		r.add(Node{ID: "1", Version: 3}, "", hash("b"), time.Now())
 		want(t, known(r, "a", "b"), "b=1")
 	}
 }

@@ -128,10 +128,10 @@ func given(sources []TagSource) []TagSource {
 
 // retag gives a node the tags of its rules instead of those that rules gave it
 // before.
-func (n *Node) retag(rules Tagger) {
+func (n *Node) retag(rules Tagger, details Details) {
 	rest := given(n.TagSources)
 	n.TagSources, n.Tags = rest, TagsOf(rest)
-	tags := rules.RuleTags(IdentityOf(*n))
+	tags := rules.RuleTags(identityOf(*n, details))
 	if len(tags) == 0 {
 		return
 	}

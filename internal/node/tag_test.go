@@ -408,7 +408,8 @@ func benchRegistry(b *testing.B, nodes int) *Registry {
 	r := newRegistry(b, &store{})
 	for i := range nodes {
 		n := benchNode(i)
-		c := Change{Node: n, Details: PackDetails(n.Details), Key: hash(n.ID)}
+		details := PackDetails(n.Details)
+		c := Change{Node: n, Details: func() Details { return details }, Key: hash(n.ID)}
 		c.Node.Details = nil
 		r.apply(c)
 	}

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync/atomic"
@@ -18,6 +19,9 @@ type Plan struct {
 	// Safe says which nodes get nothing to run, in an emergency; nil for none.
 	Safe func(n *node.Identity) bool
 }
+
+// Newest returns what rolls out, or else what all nodes run.
+func (p *Plan) Newest() *Snapshot { return cmp.Or(p.Next, p.Base) }
 
 // snapshot returns the revision for a node.
 func (p *Plan) snapshot(n *node.Identity) *Snapshot {

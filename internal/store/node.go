@@ -94,18 +94,19 @@ func scanChange(row scanner) (node.Change, error) {
 	if c.Node.TagSources, err = parseTagSources(sources); err != nil {
 		return c, err
 	}
-	c.Details, err = packDetails(details)
-	return c, err
+	c.Details = func() node.Details { return packDetails(details) }
+	return c, nil
 }
 
-// packDetails reads what node_detail has of a node; "" is nothing.
-func packDetails(details string) (node.Details, error) {
-	if details == "" {
-		return "", nil
-	}
+// packDetails reads what node_detail has of a node; "" is nothing. What cannot
+// be read, which no server wrote, is nothing: a node without details is better
+// than a registry without nodes.
+func packDetails(details string) node.Details {
 	var tables map[string]map[string]string
-	err := json.Unmarshal([]byte(details), &tables)
-	return node.PackDetails(tables), err
+	if details == "" || json.Unmarshal([]byte(details), &tables) != nil {
+		return ""
+	}
+	return node.PackDetails(tables)
 }
 
 const noNode = "there is no node with that id"

@@ -285,18 +285,18 @@ func testNodeDetails(t *testing.T, s *store.Store) {
 	enrol(t, s, none)
 	must(s.ImportNodes(t.Context(), []node.Import{imported("c", "key")}))(t)
 	changes, _ := since(t, s, 0)
-	if len(changes) != 3 || changes[1].Details != "" || changes[2].Details != "" {
+	if len(changes) != 3 || changes[1].Details() != "" || changes[2].Details() != "" {
 		t.Fatalf("%+v", changes)
 	}
 	for name, want := range map[string]string{
 		"os_version.name": `Debian  "12"`, "os_version.version": "12", "system_info.hardware_vendor": "日本\ufffd", "system_info.cpu_brand": "",
 	} {
-		if got, has := changes[0].Details.Get(name); !has || got != want {
+		if got, has := changes[0].Details().Get(name); !has || got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
 		}
 	}
 	ok(t, s.DeleteNode(t.Context(), changes[0].Node.ID))
-	if changes, _ = since(t, s, 3); len(changes) != 1 || changes[0].Details != "" || len(changes[0].Node.TagSources) != 0 {
+	if changes, _ = since(t, s, 3); len(changes) != 1 || changes[0].Details() != "" || len(changes[0].Node.TagSources) != 0 {
 		t.Errorf("of one that is gone: %+v", changes)
 	}
 }
