@@ -128,17 +128,17 @@ func TestChange(t *testing.T) {
 	}
 
 	// Two pairs of eyes.
+	password := filepath.Join(s.Home, "password")
+	s.cli("user", "create", "bob", "--password-file", password, "--own-password-file", password)
 	s.change(t, 0, "apply", "-f", files(t, "apiVersion: muster/v1\nkind: ApprovalPolicy\nname: eyes\nspec: {rules: [{tier: 0, approvals: 1}]}\n"), "-m", "from now on")
 	faster := files(t, strings.Replace(uptimePack, "interval: 2,", "interval: 3,", 1))
 	c := s.change(t, 5, "apply", "-f", faster, "-m", "slower")
 	if c.State != "pending" || c.Needed != 1 {
 		t.Fatalf("pending: %+v", c)
 	}
-	password := filepath.Join(s.Home, "password")
 	if _, stderr, code := s.run("change", "approve", c.ID, "--password-file", password); code != 3 {
 		t.Errorf("one's own: %d, %s", code, stderr)
 	}
-	s.cli("user", "create", "bob", "--password-file", password)
 	bob := &server{rig.New(rig.Options{Binary: s.Binary, Dir: s.Dir, Home: t.TempDir()}), t}
 	bob.cli("login", "--url", s.AdminURL, "--user", "bob", "--password-file", password)
 	if got := bob.change(t, 0, "change", "approve", c.ID, "--password-file", password); got.State != "applied" || len(got.Approvals) != 1 {

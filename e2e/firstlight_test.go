@@ -146,7 +146,7 @@ func (s *server) askNode(t *testing.T, n nodeDocument) {
 	if q.Counts["answered"] != 1 || len(q.Rows) < 1 || q.Rows[0].NodeID != n.ID || !strings.Contains(q.Rows[0].Columns["cmdline"], "agent --flagfile") || q.Errors == nil {
 		t.Errorf("%+v", q)
 	}
-	out, _, code := s.run("query", "SELECT * FROM no_such_table", "--all", "--wait", "30s", "-o", "json")
+	out, _, code := s.run("query", "SELECT global_state FROM alf", "--all", "--wait", "30s", "-o", "json")
 	if err := json.Unmarshal([]byte(out), &q); err != nil || q.Counts["failed"] != 1 || len(q.Errors) != 1 || code != 0 {
 		t.Errorf("exit code %d, %s", code, out)
 	}

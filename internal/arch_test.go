@@ -14,6 +14,7 @@ import (
 func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable"}, // vocabulary
+		{"yamldoc"},                  // the language that people write
 		{"osquery"},                  // the language of agents
 		{"policy"},                   // what a text or setting may do
 		{"audit", "node", "event", "live", "account"}, // domain: decides

@@ -34,8 +34,8 @@ deletions, whom it affects, its tier, cost and findings.
 
 A change within the policy becomes a revision at once, or waits for the
 approvals that an ApprovalPolicy asks for, and rolls out in the stages of a
-RolloutPolicy. Exit code 3: refused by the policy or a freeze. Exit code 5: it
-waits for approval.`,
+RolloutPolicy. Exit code 3: refused by the policy, a freeze, a budget, or because
+another rollout is open. Exit code 5: it waits for approval.`,
 		Example: `  muster apply -f resources/ -m "usb devices every hour" --dry-run
   muster apply -f resources/ -m "usb devices every hour" --prune
   muster apply --delete Pack/old -m "nobody reads it"`,
@@ -105,7 +105,7 @@ func finishChange(cmd *cobra.Command, o *output, c adminapi.Change) error {
 	case err != nil:
 		return err
 	case c.State == "refused":
-		return &exit{exitRefused, fmt.Errorf("the change is refused, for %d reasons", len(c.Refusals))}
+		return &exit{exitRefused, errors.New("the change is refused")}
 	case c.State == "pending":
 		return &exit{exitPartly, fmt.Errorf("change %s waits for %d approvals (%s): muster change approve %[1]s", c.ID, c.Needed-len(c.Approvals), c.Rule)}
 	}
@@ -148,7 +148,7 @@ func printChange(w io.Writer, c adminapi.Change) error {
 		fmt.Fprintf(&b, "REFUSED: %s\n", r)
 	}
 	if c.Needed > 0 {
-		fmt.Fprintf(&b, "Needs %d approvals by others (%s).\n", c.Needed, c.Rule)
+		fmt.Fprintf(&b, "Approvals needed by others: %d (%s).\n", c.Needed, c.Rule)
 	}
 	if c.Rollout != "" {
 		fmt.Fprintf(&b, "Rolls out by %s.\n", c.Rollout)
@@ -262,20 +262,26 @@ func documentPaths(name string) ([]string, error) {
 	if name == "-" {
 		return []string{name}, nil
 	}
+	return filesBelow(name, ".yaml", ".yml")
+}
+
+// filesBelow returns the files with these extensions anywhere below a directory,
+// by name; or the file itself.
+func filesBelow(name string, extensions ...string) ([]string, error) {
 	info, err := os.Stat(name)
 	if err != nil || !info.IsDir() {
 		return []string{name}, err
 	}
 	var paths []string
 	err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
-		if ext := filepath.Ext(path); err == nil && !d.IsDir() && (ext == ".yaml" || ext == ".yml") {
+		if err == nil && !d.IsDir() && slices.Contains(extensions, filepath.Ext(path)) {
 			paths = append(paths, path)
 		}
 		return err
 	})
 	slices.Sort(paths)
 	if err == nil && len(paths) == 0 {
-		err = fmt.Errorf("%s holds no .yaml file", name)
+		err = fmt.Errorf("%s holds no %s file", name, strings.Join(extensions, " or "))
 	}
 	return paths, err
 }

@@ -72,7 +72,7 @@ func newFreezeActCommand(t *target, verb, short string) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
-	cmd.Flags().StringVarP(&in.Reason, "message", "m", "", "why; people who are refused read it")
+	cmd.Flags().StringVarP(&in.Reason, "message", "m", "", "why; it is kept, and shown to those who ask or are refused")
 	return cmd
 }
 

@@ -73,6 +73,7 @@ func formats() []string {
 }
 
 // importFiles reads files of one or several formats, each format's together.
+// Their names are the paths, which tell files of one name apart.
 func importFiles(cmd *cobra.Command, paths []string, name string, format foreign.Format) ([]resource.Object, error) {
 	files := map[foreign.Format][]foreign.File{}
 	var order []foreign.Format
@@ -81,14 +82,21 @@ func importFiles(cmd *cobra.Command, paths []string, name string, format foreign
 		if err != nil {
 			return nil, usagef("%w", err)
 		}
+		file := foreign.File{Name: filepath.ToSlash(filepath.Clean(path)), Bytes: b}
 		f := format
 		if f == "" {
-			f = foreign.Detect(filepath.Base(path), b)
+			f = foreign.Detect(file.Name, b)
+		}
+		if f == foreign.Unknown {
+			return nil, usagef("%s is in no format that is known (%s), nor a document of Muster's own, which says apiVersion: %s", path, strings.Join(formats(), ", "), resource.APIVersion)
+		}
+		if f == foreign.OsqueryPack {
+			f = foreign.OsqueryConfig // a config names packs that are files of their own
 		}
 		if files[f] == nil {
 			order = append(order, f)
 		}
-		files[f] = append(files[f], foreign.File{Name: filepath.Base(path), Bytes: b})
+		files[f] = append(files[f], file)
 	}
 	var objects []resource.Object
 	for _, f := range order {

@@ -94,3 +94,43 @@ func printActivity(cmd *cobra.Command, o *output, a adminapi.NodeActivity) error
 	}
 	return o.list(cmd, a.Entries, []string{"TIME", "KIND", "BY", "STATE", "WHAT"}, rows)
 }
+
+func newNodeDriftCommand(t *target) *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "drift", Short: "Which nodes run another config than they should", Args: noArgs,
+		Long: `List the nodes that told a config_hash other than that of the config that they
+should run: they have not asked yet, somebody set another config on the host, or
+their files are old. Exit code 1 if there are any.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var d adminapi.Drift
+			if err := t.call(cmd, http.MethodGet, "/drift", nil, nil, &d); err != nil {
+				return err
+			}
+			rows := make([][]string, 0, len(d.Nodes))
+			for _, n := range d.Nodes {
+				from := "server"
+				if n.OnDisk {
+					from = "files"
+				}
+				rows = append(rows, []string{n.NodeID, n.Hostname, from, number(n.Revision), short(n.Hash), short(n.Reported), moment(&n.At)})
+			}
+			err := o.document(cmd, d, func() error {
+				return printTable(cmd.OutOrStdout(), []string{"ID", "HOSTNAME", "CONFIG FROM", "REVISION", "SHOULD RUN", "RUNS", "TOLD AT"}, rows)
+			})
+			if err != nil {
+				return err
+			}
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%d drifted, %d right, %d have not told since the server started.\n", d.Drifted, d.Right, d.Unknown)
+			if d.Drifted > 0 {
+				return &exit{exitFailed, fmt.Errorf("%d nodes run another config than they should", d.Drifted)}
+			}
+			return nil
+		},
+	}
+	o.flag(cmd, "table", "json", "yaml")
+	return cmd
+}
+
+// short shortens a hash for people.
+func short(hash string) string { return hash[:min(12, len(hash))] }

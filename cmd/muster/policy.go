@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterhq/muster/internal/foreign"
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
 )
@@ -41,7 +40,8 @@ func newPolicyCheckCommand() *cobra.Command {
 		Long: `Judge what agents would run. A FILE is an osquery pack or config as osquery reads
 it, a Fleet or Doorman file, documents of Muster's own, a .sql file with one text,
 or - for a SQL text on standard input. Table policies and exceptions among
-Muster's own documents count for all that is judged.
+Muster's own documents count for all that is judged. Of a directory, all files in
+it and below are read.
 
 Exit code 3: something is above the tier, or cannot be proven.`,
 		Example: `  muster policy check --sql 'SELECT * FROM processes'
@@ -142,6 +142,7 @@ func reportAll(cmd *cobra.Command, o *output, list []judged) error {
 // judgeFiles judges all that is in files, with the rules that are in them.
 func judgeFiles(cmd *cobra.Command, engine *policy.Engine, names []string, limit policy.Tier) ([]judged, error) {
 	var objects []resource.Object
+	var others []string // of other systems
 	texts := map[string]string{}
 	for _, name := range names {
 		paths, err := checkedPaths(name)
@@ -153,16 +154,25 @@ func judgeFiles(cmd *cobra.Command, engine *policy.Engine, names []string, limit
 			if err != nil {
 				return nil, usagef("%w", err)
 			}
-			more, text, err := readChecked(path, b)
-			if err != nil {
-				return nil, &exit{exitRefused, err}
-			}
-			objects = append(objects, more...)
-			if text != "" {
-				texts[path] = text
+			switch {
+			case path == "-" || filepath.Ext(path) == ".sql":
+				texts[path] = string(b)
+			case bytes.Contains(b, []byte(resource.APIVersion)):
+				more, err := resource.Parse(path, b)
+				if err != nil {
+					return nil, &exit{exitRefused, err}
+				}
+				objects = append(objects, more...)
+			default:
+				others = append(others, path)
 			}
 		}
 	}
+	imported, err := importFiles(cmd, others, "", "")
+	if err != nil {
+		return nil, &exit{exitRefused, err}
+	}
+	objects = append(objects, imported...)
 	set, err := resource.NewSet(objects)
 	if err != nil {
 		return nil, err
@@ -190,35 +200,7 @@ func checkedPaths(name string) ([]string, error) {
 	if name == "-" {
 		return []string{name}, nil
 	}
-	var paths []string
-	for _, pattern := range []string{"*.yaml", "*.yml", "*.conf", "*.json", "*.sql"} {
-		more, err := filepath.Glob(filepath.Join(name, pattern))
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, more...)
-	}
-	if len(paths) == 0 {
-		return []string{name}, nil
-	}
-	return paths, nil
-}
-
-// readChecked reads what a file holds: objects, or one SQL text.
-func readChecked(path string, b []byte) ([]resource.Object, string, error) {
-	if path == "-" || filepath.Ext(path) == ".sql" {
-		return nil, string(b), nil
-	}
-	if bytes.Contains(b, []byte(resource.APIVersion)) {
-		objects, err := resource.Parse(path, b)
-		return objects, "", err
-	}
-	base := filepath.Base(path)
-	imported, err := foreign.Import(foreign.Detect(base, b), "", []foreign.File{{Name: base, Bytes: b}})
-	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", path, err)
-	}
-	return imported.Objects, "", nil
+	return filesBelow(name, ".yaml", ".yml", ".conf", ".json", ".sql")
 }
 
 func newPolicyExplainCommand() *cobra.Command {

@@ -131,8 +131,8 @@ func newRevisionRestoreCommand(t *target) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "restore REVISION -m WHY", Short: "Bring an earlier revision's content back, for all nodes at once", Args: oneArg("a revision's number"),
 		Long: `Bring an earlier revision's content back as a new revision. All nodes get it at
-their next config request, and a rollout that is open ends. The revision that
-ran just before may come back during a freeze, too.`,
+their next config request, without stages or approvals, and a rollout that is
+open ends. The revision that ran just before may come back during a freeze, too.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := revisionNumber(args[0])
 			if err != nil {

@@ -51,6 +51,9 @@ func printRollout(cmd *cobra.Command, r adminapi.Rollout) error {
 		fmt.Fprintf(&b, " (%s)", r.Reason)
 	}
 	b.WriteString("\n")
+	if r.Frozen != "" {
+		fmt.Fprintf(&b, "No stage begins while changes are frozen: %s\n", r.Frozen)
+	}
 	for i, s := range r.Stages {
 		mark := "  "
 		switch {

@@ -38,16 +38,23 @@ func newUserListCommand(t *target) *cobra.Command {
 
 func newUserCreateCommand(t *target) *cobra.Command {
 	var o output
-	var passwordFile string
+	var passwordFile, ownFile string
 	cmd := &cobra.Command{
 		Use: "create NAME", Short: "Make a further administrator, as for a second pair of eyes", Args: oneArg("a name"),
+		Long: `Make a further administrator. Until there are roles, everybody is one. Your own
+password is asked for once more: whoever has only your token must not be able to
+make a second person who approves.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			password, err := readPassword(cmd, passwordFile)
+			password, err := promptPassword(cmd, "Password of "+args[0], passwordFile)
+			if err != nil {
+				return err
+			}
+			own, err := promptPassword(cmd, "Your own password", ownFile)
 			if err != nil {
 				return err
 			}
 			var u adminapi.User
-			if err := t.call(cmd, http.MethodPost, "/users", nil, adminapi.UserInput{Name: args[0], Password: password}, &u); err != nil {
+			if err := t.call(cmd, http.MethodPost, "/users", nil, adminapi.UserInput{Name: args[0], Password: password, Own: own}, &u); err != nil {
 				return err
 			}
 			return o.document(cmd, u, func() error {
@@ -56,6 +63,7 @@ func newUserCreateCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
-	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file that holds the password; asked for at the terminal if empty")
+	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file that holds the new person's password; asked for at the terminal if empty")
+	cmd.Flags().StringVar(&ownFile, "own-password-file", "", "file that holds your own; asked for at the terminal if empty")
 	return cmd
 }

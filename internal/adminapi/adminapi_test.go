@@ -152,6 +152,7 @@ func (w *world) resources(trail *audit.Log, log *slog.Logger) {
 	w.monitor = rollout.NewMonitor(w.store, log, time.Now)
 	w.changes = change.NewService(change.Options{
 		Store: w.store, Engine: shippedPolicy(), Nodes: w.registry, Pricer: w.monitor, Freezer: w.freezer, Publisher: w.publisher, Audit: trail, Now: time.Now,
+		People: func(ctx context.Context) (int, error) { users, err := w.store.Users(ctx); return len(users), err },
 	})
 	w.rollouts = rollout.NewEngine(rollout.Options{
 		Store: w.store, Fleet: w.registry, Catalog: w.publisher.Catalog(), Monitor: w.monitor, Audit: trail, Freezer: w.freezer, Reverter: w.changes, Log: log, Now: time.Now,

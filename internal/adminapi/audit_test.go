@@ -260,7 +260,7 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/freeze/off":                 reason,
 		"POST /api/v1/emergency/safe-config":      adminapi.SafeInput{Selector: "all", Reason: "x"},
 		"POST /api/v1/emergency/end":              reason,
-		"POST /api/v1/users":                      adminapi.UserInput{Name: "zoe", Password: password},
+		"POST /api/v1/users":                      adminapi.UserInput{Name: "zoe", Password: password, Own: password},
 	}
 	live := adminapi.Live{}
 	if err := w.call("POST", "/live", nil, adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}}, &live); err != nil {
@@ -324,7 +324,7 @@ func (w *world) change(c *adminapi.Client, documents string) adminapi.Change {
 // person makes a further person and logs them in.
 func (w *world) person(name string) *adminapi.Client {
 	w.t.Helper()
-	if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: name, Password: password}, nil); err != nil {
+	if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: name, Password: password, Own: password}, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	var s adminapi.Session

@@ -28,6 +28,7 @@ func (a *API) registerChanges() {
 	register(a, account.ChangeWrite, http.MethodPost, "/revisions/{number}/restore", "Bring a revision's content back, for all nodes at once", a.restoreRevision)
 	register(a, account.ResourceRead, http.MethodGet, "/resources", "The objects of a revision", a.resources)
 	register(a, account.ResourceRead, http.MethodGet, "/resources/agent-config", "The configs of the nodes of a selector, for their files", a.agentConfigs)
+	register(a, account.NodeRead, http.MethodGet, "/drift", "Which nodes run another config than they should", a.drift)
 	register(a, account.ResourceRead, http.MethodGet, "/costs", "What scheduled queries cost, as observed", a.costs)
 	register(a, account.ResourceRead, http.MethodGet, "/nodes/{id}/config", "What a node is to run, and where each part comes from", a.nodeConfig)
 }

@@ -268,5 +268,6 @@ type UserList struct {
 // UserInput makes a person.
 type UserInput struct {
 	Name     string `json:"name" minLength:"1" maxLength:"64"`
-	Password string `json:"password" doc:"At least 12 characters" maxLength:"1024"`
+	Password string `json:"password" doc:"Theirs, at least 12 characters" maxLength:"1024"`
+	Own      string `json:"own_password" doc:"Yours, once more: a token alone makes no second pair of eyes" maxLength:"1024"`
 }

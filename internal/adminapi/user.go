@@ -29,6 +29,9 @@ func userDocument(u account.User) User {
 }
 
 func (a *API) createUser(ctx context.Context, in *body[UserInput]) (*body[User], error) {
+	if err := a.prove(ctx, "user.create", in.Body.Name, in.Body.Own); err != nil {
+		return nil, err
+	}
 	if err := a.Audit.Record(ctx, session(ctx).UserName, "user.create", in.Body.Name, nil); err != nil {
 		return nil, err
 	}

@@ -56,7 +56,7 @@ func (a *App) openResources(ctx context.Context) (err error) {
 	catalog.Served = a.runs.served.Note
 	a.runs.changes = change.NewService(change.Options{
 		Store: a.store, Engine: a.runs.policy, Nodes: a.registry, Pricer: a.runs.monitor, Freezer: a.runs.freezer,
-		Publisher: a.runs.publisher, Audit: a.audit, Now: a.now,
+		Publisher: a.runs.publisher, Audit: a.audit, People: a.people, Now: a.now,
 	})
 	a.runs.rollouts = rollout.NewEngine(rollout.Options{
 		Store: a.store, Fleet: a.registry, Catalog: catalog, Monitor: a.runs.monitor, Audit: a.audit,
@@ -70,6 +70,12 @@ func (a *App) openResources(ctx context.Context) (err error) {
 }
 
 func (a *App) catalog() *resource.Catalog { return a.runs.publisher.Catalog() }
+
+// people returns how many people there are.
+func (a *App) people(ctx context.Context) (int, error) {
+	users, err := a.store.Users(ctx)
+	return len(users), err
+}
 
 // planChanged is called after another plan is served.
 func (a *App) planChanged() {

@@ -46,6 +46,19 @@ func newMetrics(a *App) *metrics {
 		gauge("muster_agent_connections", "Connections of agents.", func() float64 { return float64(a.agentListener.Len()) }),
 		gauge("muster_nodes", "Enrolled nodes.", func() float64 { all, _ := a.registry.Len(); return float64(all) }),
 		gauge("muster_nodes_online", "Nodes heard from lately.", func() float64 { _, on := a.registry.Len(); return float64(on) }),
+		gauge("muster_revision", "Number of the newest revision of what agents run.", func() float64 {
+			s, _ := a.runs.publisher.Serving()
+			return float64(s.Head.Number)
+		}),
+		gauge("muster_rollout_open", "1 while a revision rolls out.", func() float64 { return truth(a.runs.publisher.Rollout() != nil) }),
+		gauge("muster_changes_frozen", "1 while changes are refused.", func() float64 {
+			_, frozen := a.runs.freezer.Frozen()
+			return truth(frozen)
+		}),
+		gauge("muster_safe_config", "1 while nodes are served the safe config.", func() float64 {
+			_, safe := a.runs.publisher.Serving()
+			return truth(safe != nil)
+		}),
 		gauge("muster_live_queries_running", "Live queries that run.", func() float64 { return float64(a.live.Count()) }),
 		gauge("muster_events_stored", "Events that can be searched.", func() float64 { return float64(a.engine.Stats().Events) }),
 		gauge("muster_events_bytes", "Bytes of events on disk.", func() float64 { return float64(a.engine.Stats().Bytes) }),
@@ -60,6 +73,13 @@ func newMetrics(a *App) *metrics {
 		}),
 	)
 	return m
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // Observe counts one request.

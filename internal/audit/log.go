@@ -142,11 +142,33 @@ func (l *Log) entry(ctx context.Context, e Entry, detail any) (Entry, error) {
 	if err != nil {
 		return e, err
 	}
+	e.lift(b)
 	e.ContentHash = cmp.Or(e.ContentHash, hashOf(b))
 	if e.Detail = string(b); len(b) > maxDetail {
 		e.Detail = fmt.Sprintf(`{"omitted_bytes":%d,"sha256":%q}`, len(b), hashOf(b))
 	}
 	return e, nil
+}
+
+// lift takes what a detail says under the names of the entry's own fields, so
+// that people find it there: a reason, the hash of the content, and who approved.
+func (e *Entry) lift(detail []byte) {
+	var said struct {
+		Reason    string `json:"reason"`
+		Hash      string `json:"hash"`
+		Approvals []struct {
+			By string `json:"by"`
+		} `json:"approvals"`
+	}
+	if json.Unmarshal(detail, &said) != nil {
+		return // it says something else by these names
+	}
+	e.Reason, e.ContentHash = cmp.Or(e.Reason, clip(said.Reason)), cmp.Or(e.ContentHash, clip(said.Hash))
+	for _, a := range said.Approvals {
+		if len(e.Approvals) < maxApprovals {
+			e.Approvals = append(e.Approvals, clip(a.By))
+		}
+	}
 }
 
 // clip makes UTF-8 of s, as in JSON, which is hashed, all bytes that are not

@@ -98,6 +98,7 @@ func newWorld(t *testing.T) *world {
 	w.freezer, w.publisher = w.server()
 	w.service = change.NewService(change.Options{
 		Store: s, Engine: engine, Nodes: &w.nodes, Pricer: w.costs, Freezer: w.freezer, Publisher: w.publisher, Audit: w.audit, Now: clock,
+		People: func(context.Context) (int, error) { return 4, nil },
 	})
 	return w
 }
@@ -301,6 +302,15 @@ func TestApprove(t *testing.T) {
 	w.want(errs.Conflict, err)
 }
 
+// TestApprove_nobody: rules that nobody can meet are refused.
+func TestApprove_nobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := w.propose("ada", doc("ApprovalPolicy", "many", "{rules: [{approvals: 4}]}"))
+	w.want(errs.Forbidden, err)
+	w.apply(doc("ApprovalPolicy", "many", "{rules: [{approvals: 3}]}"))
+}
+
 // TestApprove_stale shows that an approval dies with what it was given for.
 func TestApprove_stale(t *testing.T) {
 	t.Parallel()
@@ -356,7 +366,7 @@ func TestFreeze(t *testing.T) {
 	if strings.Contains(w.served("a"), `"p"`) || w.head() != 3 {
 		t.Errorf("revision %d: %s", w.head(), w.served("a"))
 	}
-	_, err = w.service.Restore(t.Context(), 1, "bob", "older")
+	_, err = w.service.Restore(t.Context(), 2, "bob", "p again")
 	w.want(errs.Forbidden, err)
 
 	// Break-glass takes two, and mends.
@@ -447,6 +457,81 @@ func TestRollout(t *testing.T) {
 	w.ok(err)
 	if c.Rollout != "slow" || strings.Contains(w.served("a"), `"p"`) {
 		t.Errorf("by %q", c.Rollout)
+	}
+}
+
+// TestRestore shows that going back is no way around approvals.
+func TestRestore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(harmless("p", "600"))
+	w.apply(harmless("p", "900") + doc("ApprovalPolicy", "one", "{rules: [{tier: 0, approvals: 1}]}"))
+	// What ran just before comes back at once; the rules stay.
+	rev, err := w.service.Restore(t.Context(), 2, "eve", "too slow")
+	w.ok(err)
+	_, set, err := w.service.Set(t.Context(), 0)
+	w.ok(err)
+	if _, ok := set.Get(resource.Key{Kind: "ApprovalPolicy", Name: "one"}); !ok || rev.Restores != 2 || !strings.Contains(w.served("a"), `"interval":600`) {
+		t.Errorf("%+v, rules stay: %v, served %s", rev, ok, w.served("a"))
+	}
+	// Anything older, and what was taken back, needs a second person.
+	for _, number := range []int64{1, 3} {
+		_, err = w.service.Restore(t.Context(), number, "eve", "because")
+		w.want(errs.Conflict, err)
+		if !strings.Contains(err.Error(), "waits for 1 approvals") || w.head() != 4 {
+			t.Errorf("revision %d: %v", number, err)
+		}
+	}
+	_, err = w.service.Restore(t.Context(), 4, "eve", "itself")
+	w.want(errs.Conflict, err)
+	_, err = w.service.Restore(t.Context(), 99, "eve", "none")
+	w.want(errs.NotFound, err)
+}
+
+// TestRestore_old: what ran before is free for a day, and only as long as the
+// policy lets it run.
+func TestRestore_old(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	curl := doc("Pack", "c", "{queries: {q: {query: \"SELECT result FROM curl WHERE url = 'http://a'\", interval: 600}}}")
+	w.apply(curl + doc("PolicyException", "e", "{sql: \"SELECT result FROM curl WHERE url = 'http://a'\", reason: r, expires: 2026-11-23T12:00:00Z}"))
+	w.apply(harmless("p", "600"))
+	w.now = w.now.Add(3 * time.Hour) // the exception ended
+	_, err := w.service.Restore(t.Context(), 2, "eve", "curl again")
+	w.want(errs.Forbidden, err)
+	c, err := w.service.Propose(t.Context(), change.Proposal{Author: "ada", Message: "x", Delete: []resource.Key{{Kind: "Pack", Name: "c"}, {Kind: "PolicyException", Name: "e"}}})
+	if err != nil || c.State != change.Applied {
+		t.Fatal(c.Refusals, err)
+	}
+	w.ok(w.freezer.Freeze(t.Context(), "ada", "x"))
+	w.now = w.now.Add(25 * time.Hour)
+	_, err = w.service.Restore(t.Context(), 3, "eve", "yesterday")
+	w.want(errs.Forbidden, err)
+}
+
+// TestPropose_twice: a pipeline that runs again asks for one approval.
+func TestPropose_twice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(doc("ApprovalPolicy", "one", "{rules: [{tier: 0, approvals: 1}]}"))
+	first, err := w.propose("ci", harmless("p", "600"))
+	w.ok(err)
+	again, err := w.propose("ci", harmless("p", "600"))
+	w.ok(err)
+	if first.ID != again.ID || again.State != change.Pending {
+		t.Errorf("changes %s and %s", first.ID, again.ID)
+	}
+}
+
+// TestTagRule shows whom the effect of a rule reaches before it does.
+func TestTagRule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(doc("RolloutPolicy", "slow", "{stages: [{nodes: 1, bake: 30m}]}"))
+	rule := doc("TagRule", "dbs", `{selector: 'hostname = "db-*"', tags: [db]}`)
+	c := w.apply(rule + strings.Replace(harmless("p", "600"), "selector: all", "selector: tag = db", 1))
+	if c.Effect.Nodes != 2 || c.Rollout != "slow" {
+		t.Errorf("%+v, by %q", c.Effect, c.Rollout)
 	}
 }
 

@@ -128,6 +128,9 @@ func (s *Service) judge(ctx context.Context, p *plan) (*plan, error) {
 	}
 	s.judgeApprovals(p)
 	s.chooseRollout(p)
+	if err := s.judgeLockout(ctx, p); err != nil {
+		return nil, err
+	}
 	if err := s.judgeMoment(ctx, p); err != nil {
 		return nil, err
 	}
@@ -200,7 +203,8 @@ func (s *Service) judgeEffect(p *plan) error {
 	priced := map[string]DayCost{}
 	for n := range s.Nodes.All {
 		before, errBefore := p.before.Config(n)
-		after, errAfter := p.after.Config(n)
+		then := p.after.As(n)
+		after, errAfter := p.after.Config(then)
 		if failed = cmp.Or(errBefore, errAfter); errAfter != nil {
 			p.refuse("node %s: %v", n.ID, errAfter)
 			break
@@ -217,11 +221,11 @@ func (s *Service) judgeEffect(p *plan) error {
 				e.Sample = append(e.Sample, n.ID)
 			}
 			e.Before = e.Before.max(s.price(p.before, n, priced))
-			e.After = e.After.max(s.price(p.after, n, priced))
+			e.After = e.After.max(s.price(p.after, then, priced))
 		}
 		for _, b := range budgets {
 			if b.means(n) {
-				b.judge(p, n, s.price(p.before, n, priced), s.price(p.after, n, priced))
+				b.judge(p, n, s.price(p.before, n, priced), s.price(p.after, then, priced))
 			}
 		}
 	}
@@ -237,6 +241,22 @@ func (s *Service) judgeApprovals(p *plan) {
 			}
 		}
 	}
+}
+
+// judgeLockout refuses rules that nobody could ever meet, not even to change them.
+func (s *Service) judgeLockout(ctx context.Context, p *plan) error {
+	people, err := s.People(ctx)
+	if err != nil {
+		return err
+	}
+	for k, spec := range resource.Specs[*resource.ApprovalPolicy](p.next) {
+		for i, r := range spec.Rules {
+			if r.Approvals > people-1 {
+				p.refuse("%s rules[%d] asks for %d other people; there are %d people in all: make some by muster user create", k, i, r.Approvals, people)
+			}
+		}
+	}
+	return nil
 }
 
 // fits reports whether a rule is for the nodes that a change affects.
@@ -256,7 +276,7 @@ func (s *Service) fits(p *plan, r resource.ApprovalRule) bool {
 			continue
 		}
 		before, errBefore := p.before.Config(n)
-		after, errAfter := p.after.Config(n)
+		after, errAfter := p.after.Config(p.after.As(n))
 		if errBefore != nil || errAfter != nil || before.Hash != after.Hash {
 			return true
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,7 +42,9 @@ type Options struct {
 	Freezer   *Freezer
 	Publisher *Publisher
 	Audit     Recorder
-	Now       func() time.Time
+	// People returns how many people there are, who may all approve.
+	People func(ctx context.Context) (int, error)
+	Now    func() time.Time
 }
 
 // Service makes changes. Safe for concurrent use.
@@ -94,6 +97,9 @@ func (s *Service) Propose(ctx context.Context, p Proposal) (Change, error) {
 	if strings.TrimSpace(p.Message) == "" {
 		return *c, errs.Field("message", "is missing; write why, as with -m")
 	}
+	if had, err := s.waiting(ctx, c.Hash); err != nil || had != nil {
+		return *cmp.Or(had, c), err
+	}
 	action := "change.propose"
 	if c.Needed == 0 {
 		action = "change.apply"
@@ -112,6 +118,26 @@ func (s *Service) Propose(ctx context.Context, p Proposal) (Change, error) {
 	}
 	return s.commit(ctx, plan, Pending)
 }
+
+// waiting returns the open change with a hash, nil if there is none: a pipeline
+// that runs twice asks for one approval, not for two.
+func (s *Service) waiting(ctx context.Context, hash string) (*Change, error) {
+	for _, state := range []State{Pending, Approved} {
+		changes, err := s.Store.ListChanges(ctx, state, "", maxWaiting)
+		if err != nil {
+			return nil, err
+		}
+		for i := range changes {
+			if changes[i].Hash == hash {
+				return &changes[i], nil
+			}
+		}
+	}
+	return nil, nil //nolint:nilnil // none waits
+}
+
+// maxWaiting is more than anybody lets wait.
+const maxWaiting = 200
 
 // refuse records that a change was refused, and says so.
 func (s *Service) refuse(ctx context.Context, actor, action string, c Change) error {
@@ -306,21 +332,19 @@ func newRevision(head Revision, set *resource.Set, now time.Time) (Revision, map
 	return rev, objects, nil
 }
 
-// Restore brings an earlier revision's content back, for every node and at once,
-// and ends the rollout that is open. A freeze does not keep from it: it takes
-// back what was there before. It is refused if the policy forbids the content by
-// now, unless it is the one that runs on the nodes outside of the rollout.
+// Restore brings back what nodes ran under an earlier revision.
+//
+// The base of the rollout that is open, and for a day the revision right before
+// the newest, come back for every node at once, whatever approvals and freezes
+// say: that is the way out of a bad revision. The rules by which changes are
+// judged, which are objects too, stay as they are, so that going back is no way
+// around them. Anything else is a change like others, and may have to wait for
+// approvals, which is a Conflict.
 func (s *Service) Restore(ctx context.Context, number int64, by, reason string) (Revision, error) {
 	if strings.TrimSpace(reason) == "" {
 		return Revision{}, errs.Field("message", "is missing; write why, as with -m")
 	}
-	s.applying.Lock()
-	defer s.applying.Unlock()
-	rev, err := s.Store.Revision(ctx, number)
-	if err != nil {
-		return Revision{}, err
-	}
-	set, err := s.load(ctx, rev)
+	_, set, err := s.Set(ctx, number)
 	if err != nil {
 		return Revision{}, err
 	}
@@ -328,8 +352,14 @@ func (s *Service) Restore(ctx context.Context, number int64, by, reason string) 
 	// anybody from going back.
 	for range restoreTries {
 		var next Revision
-		if next, err = s.restore(ctx, number, set, by, reason); !errs.Is(err, errs.Conflict) {
-			return next, err
+		next, err = s.back(ctx, number, set, by, reason)
+		switch {
+		case err == nil:
+			return next, nil
+		case errors.Is(err, errNotBack):
+			return s.restoreByChange(ctx, number, set, by, reason)
+		case !errs.Is(err, errs.Conflict):
+			return Revision{}, err
 		}
 	}
 	return Revision{}, err
@@ -337,26 +367,65 @@ func (s *Service) Restore(ctx context.Context, number int64, by, reason string) 
 
 const restoreTries = 5
 
-func (s *Service) restore(ctx context.Context, number int64, set *resource.Set, by, reason string) (Revision, error) {
+// restoreByChange proposes what an older revision held.
+func (s *Service) restoreByChange(ctx context.Context, number int64, set *resource.Set, by, reason string) (Revision, error) {
+	c, err := s.Propose(ctx, Proposal{
+		Author: by, Message: fmt.Sprintf("restore revision %d: %s", number, reason), Objects: slices.Collect(set.All()), Prune: true,
+	})
+	switch {
+	case err != nil:
+		return Revision{}, err
+	case c.State == Unchanged:
+		return Revision{}, errs.New(errs.Conflict, "the newest revision has the content of revision %d", number)
+	case c.State != Applied:
+		return Revision{}, errs.New(errs.Conflict, "change %s brings revision %d back, and waits for %d approvals (%s)", c.ID, number, c.Needed, c.Rule)
+	}
+	return s.Store.Revision(ctx, c.Revision)
+}
+
+// errNotBack means that a revision is too old to come back at once.
+var errNotBack = errors.New("not what ran just before")
+
+// backFor is how long the revision before the newest may come back at once.
+const backFor = 24 * time.Hour
+
+// back brings back what ran just before, at once.
+func (s *Service) back(ctx context.Context, number int64, set *resource.Set, by, reason string) (Revision, error) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	serving, err := s.Store.Serving(ctx)
 	if err != nil {
 		return Revision{}, err
 	}
-	back := serving.Rollout != nil && serving.Rollout.Base == number || serving.Rollout == nil && serving.Head.Parent == number
-	if err := s.mayRestore(ctx, number, set, by, back); err != nil {
+	head, r := serving.Head, serving.Rollout
+	age := s.Now().Sub(head.CreatedAt)
+	switch {
+	case r != nil && r.Base == number:
+	case r == nil && head.Parent == number && head.Restores == 0 && age < backFor && age > -clockSkew:
+		if err := s.judgeBack(set); err != nil {
+			return Revision{}, err
+		}
+	default:
+		return Revision{}, errNotBack
+	}
+	newest, err := s.load(ctx, head)
+	if err != nil {
 		return Revision{}, err
 	}
-	detail := map[string]any{"revision": number, "hash": set.Hash(), "reason": reason, "head": serving.Head.Number}
+	if set, err = underRules(set, newest); err != nil {
+		return Revision{}, err
+	}
+	detail := map[string]any{"revision": number, "hash": set.Hash(), "reason": reason, "head": head.Number}
 	if err := s.Audit.Record(ctx, by, "revision.restore", fmt.Sprint(number), detail); err != nil {
 		return Revision{}, err
 	}
-	next, objects, err := newRevision(serving.Head, set, s.Now())
+	next, objects, err := newRevision(head, set, s.Now())
 	if err != nil {
 		return Revision{}, err
 	}
 	next.Author, next.Message, next.Restores = by, reason, number
 	commit := Commit{Revision: next, Objects: objects}
-	if r := serving.Rollout; r != nil {
+	if r != nil {
 		closed := *r
 		closed.State, closed.Reason, closed.EndedAt = rollout.RolledBack, reason, s.Now().UTC()
 		commit.Closes = &closed
@@ -367,28 +436,30 @@ func (s *Service) restore(ctx context.Context, number int64, set *resource.Set, 
 	return next, s.Publisher.Sync(ctx)
 }
 
-// mayRestore judges what is brought back. What ran just before may always come
-// back: it is the way out of a bad revision. Anything older is a change like
-// others.
-func (s *Service) mayRestore(ctx context.Context, number int64, set *resource.Set, by string, back bool) error {
-	if back {
-		return nil
-	}
-	reason, frozen := s.Freezer.Frozen()
+// judgeBack reports whether the policy still lets a set run.
+func (s *Service) judgeBack(set *resource.Set) error {
 	report, err := resource.Check(set, s.Engine, s.Now())
-	if err != nil {
-		return err
+	if err == nil && len(report.Refused(Limit)) > 0 {
+		err = errNotBack
 	}
-	if refused := report.Refused(Limit); len(refused) > 0 && !frozen {
-		reason, frozen = fmt.Sprintf("the policy refuses %s %s by now", refused[0].Key, refused[0].Path), true
+	return err
+}
+
+// underRules returns what nodes run by one set, with the objects of another that
+// govern changes.
+func underRules(set, newest *resource.Set) (*resource.Set, error) {
+	var objects []resource.Object
+	for _, from := range []struct {
+		set     *resource.Set
+		governs bool
+	}{{set, false}, {newest, true}} {
+		for o := range from.set.All() {
+			if kind, _ := resource.LookupKind(o.Kind); kind.Governs == from.governs {
+				objects = append(objects, o)
+			}
+		}
 	}
-	if !frozen {
-		return nil
-	}
-	if err := s.Audit.Refused(ctx, by, "revision.restore", fmt.Sprint(number), reason, nil); err != nil {
-		return err
-	}
-	return errs.New(errs.Forbidden, "revision %d cannot be restored: %s", number, reason)
+	return resource.NewSet(objects)
 }
 
 // Revert implements rollout.Reverter: it ends a rollout by restoring its base.

@@ -82,7 +82,10 @@ func scalarText(v any) (string, bool) {
 	case []any, map[string]any:
 		return "", false
 	case float64:
-		return strconv.FormatFloat(v, 'g', -1, 64), true
+		if most := math.Abs(v); most < 1e-6 || most >= 1e21 {
+			return strconv.FormatFloat(v, 'g', -1, 64), true
+		}
+		return strconv.FormatFloat(v, 'f', -1, 64), true
 	default:
 		return fmt.Sprint(v), true
 	}

@@ -4,18 +4,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/lexer"
-	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 
 	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/yamldoc"
 )
 
 // A value that was read is a map[string]any, []any, string, bool, nil, int64,
@@ -143,134 +139,27 @@ func number(s string) (any, error) {
 	return f, nil
 }
 
-// readYAML reads the documents of a YAML file, or one of JSON. Anchors and tags are refused: no
-// file of Fleet needs them, and a few lines of them make gigabytes.
+// readYAML reads the documents of a YAML file, or one of JSON.
 func readYAML(b []byte) ([]any, error) {
-	if !utf8.Valid(b) {
-		return nil, errs.New(errs.Invalid, "is no UTF-8")
-	}
 	if text := bytes.TrimSpace(b); bytes.HasPrefix(text, []byte("{")) || bytes.HasPrefix(text, []byte("[")) {
 		if v, err := readJSON(b); err == nil {
 			return []any{v}, nil
 		}
 	}
-	if len(b) > maxYAML {
-		return nil, errs.New(errs.TooLarge, "has over %d bytes", maxYAML)
-	}
-	tokens := lexer.Tokenize(string(b))
-	if err := checkTokens(tokens); err != nil {
-		return nil, err
-	}
-	f, err := parser.Parse(tokens, 0)
+	bodies, err := yamldoc.Parse(b)
 	if err != nil {
-		line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-		return nil, errs.New(errs.Invalid, "is no YAML: %s", clip(line))
+		return nil, err
 	}
 	left := &budget{}
 	var docs []any
-	for _, doc := range f.Docs {
-		if doc.Body == nil || doc.Body.Type() == ast.CommentType || doc.Body.Type() == ast.NullType {
-			continue
-		}
-		v, err := yamlValue(doc.Body, left, 0)
+	for _, body := range bodies {
+		v, err := yamlValue(body, left, 0)
 		if err != nil {
 			return nil, err
 		}
 		docs = append(docs, v)
 	}
 	return docs, nil
-}
-
-// Limits of YAML. The parser takes time by the square of the keys of one object
-// and of the tokens of one line (measured: a second for 8,000 and 16,000), and
-// calls itself for each level.
-const (
-	maxYAML       = 2 << 20
-	maxKeys       = 1000
-	maxLineTokens = 2000
-	maxIndent     = 16 * maxDepth // columns; each level of a block has at least one
-)
-
-// checkTokens bounds a file before it is parsed.
-func checkTokens(tokens token.Tokens) error {
-	var s tokenScan
-	for _, t := range tokens {
-		if t.Position == nil {
-			continue
-		}
-		if problem := s.next(t); problem != "" {
-			return errs.New(errs.TooLarge, "has %s at line %d", problem, t.Position.Line)
-		}
-	}
-	if len(tokens) > 4*maxValues { // a value has itself, a key, a colon, a break
-		return errs.New(errs.TooLarge, "has over %d values", maxValues)
-	}
-	return nil
-}
-
-// tokenScan counts what is in one line, one object and one level.
-type tokenScan struct {
-	line, tokens, dashes int
-	flow, flowKeys       int
-	columns              []int // of the blocks that are open
-	keys                 []int // of each
-	entry                bool  // a dash came before
-}
-
-// next counts a token, and says which limit it is over; "" for none.
-func (s *tokenScan) next(t *token.Token) string {
-	if t.Position.Line != s.line {
-		s.line, s.tokens, s.dashes = t.Position.Line, 0, 0
-		s.open(t.Position.Column)
-	} else if s.entry {
-		s.open(t.Position.Column)
-	}
-	s.tokens++
-	s.entry = t.Type == token.SequenceEntryType
-	switch t.Type {
-	case token.DocumentHeaderType:
-		s.columns, s.keys = nil, nil
-	case token.MappingStartType, token.SequenceStartType:
-		s.flow++
-	case token.MappingEndType, token.SequenceEndType:
-		if s.flow--; s.flow <= 0 {
-			s.flow, s.flowKeys = 0, 0
-		}
-	case token.MappingValueType:
-		if s.flow > 0 {
-			s.flowKeys++
-		} else if n := len(s.keys); n > 0 {
-			s.keys[n-1]++
-		}
-	case token.SequenceEntryType, token.MappingKeyType:
-		s.dashes++
-	case token.AnchorType, token.AliasType, token.MergeKeyType, token.TagType:
-		return "an anchor, an alias or a tag (&, *, !), which are not taken; write the value out. It stands"
-	default:
-	}
-	return s.over(t)
-}
-
-// open begins a block at a column, or goes on with it; those that are deeper end.
-func (s *tokenScan) open(column int) {
-	for n := len(s.columns); n > 0 && s.columns[n-1] > column; n-- {
-		s.columns, s.keys = s.columns[:n-1], s.keys[:n-1]
-	}
-	if n := len(s.columns); n == 0 || s.columns[n-1] < column {
-		s.columns, s.keys = append(s.columns, column), append(s.keys, 0)
-	}
-}
-
-func (s *tokenScan) over(t *token.Token) string {
-	switch {
-	case s.flow > maxDepth || s.dashes > maxDepth || t.Position.IndentNum > maxIndent:
-		return fmt.Sprintf("over %d levels", maxDepth)
-	case s.tokens > maxLineTokens:
-		return fmt.Sprintf("over %d parts in one line", maxLineTokens)
-	case s.flowKeys > maxKeys || len(s.keys) > 0 && s.keys[len(s.keys)-1] > maxKeys:
-		return fmt.Sprintf("over %d keys in one object", maxKeys)
-	}
-	return ""
 }
 
 func yamlValue(n ast.Node, left *budget, depth int) (any, error) {
@@ -306,22 +195,33 @@ func yamlValue(n ast.Node, left *budget, depth int) (any, error) {
 	return nil, errs.New(errs.Invalid, "has a %s at line %d, which is not taken", n.Type(), n.GetToken().Position.Line)
 }
 
+// yamlNumber refuses a number that would be another text: 5.10, as a version, is
+// not 5.1, and 0777 not 511.
 func yamlNumber(n ast.Node) (any, error) {
+	var v any
 	switch n := n.(type) {
 	case *ast.IntegerNode:
-		switch v := n.Value.(type) {
-		case int64:
-			return v, nil
+		v = n.Value
+		switch whole := n.Value.(type) {
 		case uint64:
-			if v <= math.MaxInt64 {
-				return int64(v), nil
+			if whole <= math.MaxInt64 {
+				v = int64(whole)
 			}
-			return v, nil
+		case int64:
+		default:
+			return nil, errs.New(errs.Invalid, "has the number %s, which is out of range", clip(n.GetToken().Value))
 		}
 	case *ast.FloatNode:
-		return number(strconv.FormatFloat(n.Value, 'g', -1, 64))
+		var err error
+		if v, err = number(strconv.FormatFloat(n.Value, 'g', -1, 64)); err != nil {
+			return nil, err
+		}
 	}
-	return nil, errs.New(errs.Invalid, "has the number %s, which is out of range", clip(n.GetToken().Value))
+	t := n.GetToken()
+	if text, _ := scalarText(v); text != t.Value {
+		return nil, errs.New(errs.Invalid, "has the number %s at line %d; write it as %s, or quote it if it is a text", clip(t.Value), t.Position.Line, text)
+	}
+	return v, nil
 }
 
 func yamlObject(values []*ast.MappingValueNode, left *budget, depth int) (any, error) {

@@ -2,8 +2,6 @@ package hostfiles
 
 import (
 	"bytes"
-	"crypto/sha1" //nolint:gosec // osquery's config_hash is SHA-1; nothing relies on it for safety
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/resource"
 )
 
 // Limits of a config in osquery up to 5.23.1, over which it drops its schedule.
@@ -37,7 +36,7 @@ func (o Options) checkConfig() error {
 	if err := checkKeys(o.Config); err != nil {
 		return errs.Field(field, "%v", err)
 	}
-	if hash := configHash(o.Config); hash != o.ConfigHash {
+	if hash := resource.ConfigHash(o.Config); hash != o.ConfigHash {
 		return errs.Field("config_hash", "is not that of the config, which is %s; fetch both again", hash)
 	}
 	d, err := parseConfig(o.Config)
@@ -50,16 +49,6 @@ func (o Options) checkConfig() error {
 		}
 	}
 	return nil
-}
-
-// configHash is what osquery_info.config_hash says of a single file: the hash
-// of the list of the sources' hashes, of which there is one. The file is hashed
-// as it is, so a newline at its end counts, as does any file in
-// osquery.conf.d, which is a source of its own (osquery/config/config.cpp).
-func configHash(file []byte) string {
-	source := sha1.Sum(file)                               //nolint:gosec // see the import
-	all := sha1.Sum([]byte(hex.EncodeToString(source[:]))) //nolint:gosec // see the import
-	return hex.EncodeToString(all[:])
 }
 
 // checkKeys refuses an object that has a key twice: Go takes the last one and

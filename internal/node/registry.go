@@ -83,6 +83,14 @@ func (i *Identity) compact() {
 // LastSeen returns when the node's last request arrived; zero if none did.
 func (i *Identity) LastSeen() time.Time { return i.presence.lastSeen() }
 
+// Given returns the tags that other sources than rules give it.
+func (i *Identity) Given() []string {
+	if len(i.TagSources) == 0 {
+		return i.Tags
+	}
+	return TagsOf(given(i.TagSources))
+}
+
 // WithTags returns the node as it would be with other tags, for what follows
 // from them. It is nobody's: requests of the node do not reach it.
 func (i *Identity) WithTags(tags []string) *Identity {

@@ -192,9 +192,7 @@ func (i *Identity) withoutRules() *Identity {
 	if len(rest) == len(i.TagSources) {
 		return i
 	}
-	return &Identity{
-		ID: i.ID, HostIdentifier: i.HostIdentifier, Hostname: i.Hostname, Platform: i.Platform, OS: i.OS,
-		OsqueryVersion: i.OsqueryVersion, Secret: i.Secret, Tags: TagsOf(rest), TagSources: rest, Details: i.Details,
-		Certificate: i.Certificate, Quarantined: i.Quarantined, presence: i.presence,
-	}
+	n := i.WithTags(TagsOf(rest))
+	n.TagSources = rest
+	return n
 }

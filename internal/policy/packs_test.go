@@ -35,7 +35,7 @@ func (q packQuery) query() Query {
 // end a line, and without lines that are comments.
 func readPacks(tb testing.TB) []packQuery {
 	tb.Helper()
-	files, err := filepath.Glob("testdata/packs/*.conf")
+	files, err := filepath.Glob("../osquery/testdata/packs/*.conf")
 	if err != nil || len(files) != 10 {
 		tb.Fatalf("%d packs, %v; want 10", len(files), err)
 	}

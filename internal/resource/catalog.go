@@ -58,8 +58,9 @@ func (c *Catalog) SetPlan(p *Plan) { c.plan.Store(p) }
 // Snapshot returns the revision that a node is to run.
 func (c *Catalog) Snapshot(n *node.Identity) *Snapshot { return c.Plan().snapshot(n) }
 
-// RuleTags implements [node.Tagger].
-func (c *Catalog) RuleTags(n *node.Identity) []node.RuleTag { return c.Plan().Base.RuleTags(n) }
+// RuleTags implements [node.Tagger], by the rules of the revision that the node
+// is to run: what follows from a new rule rolls out as all else does.
+func (c *Catalog) RuleTags(n *node.Identity) []node.RuleTag { return c.Snapshot(n).RuleTags(n) }
 
 // TagOf returns the tag that a query's rows give; see [Snapshot.TagOf].
 func (c *Catalog) TagOf(n *node.Identity, agentName string) string {
@@ -80,6 +81,9 @@ func (c *Catalog) Config(n *node.Identity) *Config {
 	}
 	return config
 }
+
+// Expected returns what a node would be served, without serving it.
+func (c *Catalog) Expected(n *node.Identity) *Config { return c.render(c.plan.Load(), n) }
 
 // render falls back to less, never to nothing: an agent that gets an error
 // keeps its schedule, but would never learn of a better one.

@@ -41,7 +41,7 @@ func newConfig(revision int64, doc map[string]any) (*Config, error) {
 		return nil, errs.New(errs.TooLarge, "the config has %d bytes; osquery takes %d and drops its schedule over that", len(body), maxConfig)
 	}
 	sum := sha256.Sum256(body)
-	c := &Config{JSON: body, Revision: revision, Hash: configHash(body), ETag: hex.EncodeToString(sum[:16])}
+	c := &Config{JSON: body, Revision: revision, Hash: ConfigHash(body), ETag: hex.EncodeToString(sum[:16])}
 	c.Tagged = []byte(`{"etag":"` + c.ETag + `"}`)
 	if len(body) > len("{}") {
 		c.Tagged = append([]byte(`{"etag":"`+c.ETag+`",`), body[1:]...)
@@ -67,10 +67,12 @@ func compress(body []byte) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// configHash is what osquery computes of a config that came over TLS: the hash
-// of the list of its sources' hashes, of which there is one. It holds for JSON
-// that osquery writes back as it came: compact, and ASCII but for UTF-8 text.
-func configHash(body []byte) string {
+// ConfigHash is what osquery_info.config_hash says of a config that is the only
+// source, from a server or a file: the hash of the list of the sources' hashes
+// (osquery/config/config.cpp). A file is hashed as it is, so a newline at its end
+// counts; what comes over TLS, as osquery writes it back, which is as it came if
+// it is compact, and ASCII but for UTF-8 text.
+func ConfigHash(body []byte) string {
 	source := sha1.Sum(body)                               //nolint:gosec // see the import
 	all := sha1.Sum([]byte(hex.EncodeToString(source[:]))) //nolint:gosec // see the import
 	return hex.EncodeToString(all[:])

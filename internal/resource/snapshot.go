@@ -137,6 +137,22 @@ func (s *Snapshot) RuleTags(n *node.Identity) []node.RuleTag {
 	return tags
 }
 
+// As returns the node as the Set's tag rules make it: with the tags that they
+// give instead of those that other rules gave it. Those that nodes have follow
+// the rules that are served, with which a Set that is only planned must not be
+// judged.
+func (s *Snapshot) As(n *node.Identity) *node.Identity {
+	tags := slices.Clone(n.Given())
+	for _, t := range s.RuleTags(n) {
+		tags = append(tags, t.Tag)
+	}
+	slices.Sort(tags)
+	if tags = slices.Compact(tags); slices.Equal(tags, n.Tags) {
+		return n
+	}
+	return n.WithTags(tags)
+}
+
 // Config returns what a node is to run. Equal configs are the same *Config. An
 // error means that the config is larger than osquery takes.
 func (s *Snapshot) Config(n *node.Identity) (*Config, error) {

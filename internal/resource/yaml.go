@@ -4,19 +4,14 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"github.com/musterhq/muster/internal/errs"
-)
-
-// Limits of what people send. A fleet's whole set of resources is far below.
-const (
-	maxYAML      = 8 << 20
-	maxDocuments = maxObjects
+	"github.com/musterhq/muster/internal/yamldoc"
 )
 
 // header is what every document has.
@@ -32,34 +27,16 @@ type header struct {
 // twice, are errors that say where. The file's name is for messages. All
 // documents are read before an error is returned, so that it tells of each.
 func Parse(file string, b []byte) ([]Object, error) {
-	if len(b) > maxYAML {
-		return nil, errs.Field(file, "has over %d bytes", maxYAML)
-	}
-	f, err := parser.ParseBytes(b, 0)
+	bodies, err := yamldoc.Parse(b)
 	if err != nil {
-		return nil, errs.Field(file, "%s", firstLine(err))
-	}
-	var found anchors
-	for _, doc := range f.Docs {
-		if doc.Body != nil {
-			ast.Walk(&found, doc.Body)
-		}
-	}
-	if found.at > 0 {
-		return nil, errs.Field(file, "line %d has an anchor or alias (& or *), which are not taken: a few lines of them make gigabytes", found.at)
-	}
-	if len(f.Docs) > maxDocuments {
-		return nil, errs.Field(file, "has over %d documents", maxDocuments)
+		return nil, errs.Field(file, "%v", err)
 	}
 	objects := []Object{}
 	var wrong []string
-	for _, doc := range f.Docs {
-		if doc.Body == nil || doc.Body.Type() == ast.NullType || doc.Body.Type() == ast.CommentType {
-			continue
-		}
-		o, err := parseDocument(doc.Body)
+	for _, body := range bodies {
+		o, err := parseDocument(body)
 		if err != nil {
-			wrong = append(wrong, fmt.Sprintf("line %d: %s", doc.Body.GetToken().Position.Line, err))
+			wrong = append(wrong, fmt.Sprintf("line %d: %s", body.GetToken().Position.Line, err))
 			continue
 		}
 		objects = append(objects, o)
@@ -70,24 +47,11 @@ func Parse(file string, b []byte) ([]Object, error) {
 	return objects, nil
 }
 
-// anchors finds the first line with an anchor or an alias.
-type anchors struct{ at int }
-
-// Visit implements ast.Visitor.
-func (a *anchors) Visit(n ast.Node) ast.Visitor {
-	if n == nil {
-		return nil
-	}
-	if t := n.Type(); (t == ast.AnchorType || t == ast.AliasType) && a.at == 0 {
-		a.at = n.GetToken().Position.Line
-	}
-	return a
-}
-
 func parseDocument(body ast.Node) (Object, error) {
 	var h header
+	body = asWritten(body, reflect.TypeOf(h))
 	if err := yaml.NodeToValue(body, &h, yaml.Strict()); err != nil {
-		return Object{}, fmt.Errorf("%s", firstLine(err)) //nolint:err113 // its text is the position
+		return Object{}, fmt.Errorf("%s", yamldoc.FirstLine(err)) //nolint:err113 // its text is the position
 	}
 	kind, ok := LookupKind(h.Kind)
 	switch {
@@ -102,8 +66,8 @@ func parseDocument(body ast.Node) (Object, error) {
 		return Object{}, fmt.Errorf("%s: %w", h.Kind, err)
 	}
 	o := Object{Key: Key{h.Kind, h.Name}, Description: h.Description, Spec: kind.New()}
-	if err := yaml.NodeToValue(h.Spec, o.Spec, yaml.Strict()); err != nil {
-		return Object{}, fmt.Errorf("%s: spec: %s", o.Key, firstLine(err)) //nolint:err113 // its text is the position
+	if err := yaml.NodeToValue(asWritten(h.Spec, reflect.TypeOf(o.Spec)), o.Spec, yaml.Strict()); err != nil {
+		return Object{}, fmt.Errorf("%s: spec: %s", o.Key, yamldoc.FirstLine(err)) //nolint:err113 // its text is the position
 	}
 	// What is kept is what was written: a round trip finds values, as NaN, that
 	// JSON cannot hold.
@@ -114,19 +78,64 @@ func parseDocument(body ast.Node) (Object, error) {
 	return Decode(canonical)
 }
 
+// asWritten returns a node in which what looks like a number or a boolean, and is
+// read into a text, is that text: version: 5.10 is not 5.1, nor 0777 511.
+func asWritten(n ast.Node, t reflect.Type) ast.Node {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch n := n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		if t.Kind() == reflect.String {
+			return ast.String(n.GetToken())
+		}
+	case *ast.SequenceNode:
+		for i, v := range n.Values {
+			if t.Kind() == reflect.Slice {
+				n.Values[i] = asWritten(v, t.Elem())
+			}
+		}
+	case *ast.MappingNode:
+		pairsAsWritten(n.Values, t)
+	case *ast.MappingValueNode:
+		pairsAsWritten([]*ast.MappingValueNode{n}, t)
+	}
+	return n
+}
+
+// pairsAsWritten does the same for keys and values.
+func pairsAsWritten(pairs []*ast.MappingValueNode, t reflect.Type) {
+	fields := map[string]reflect.Type{}
+	switch t.Kind() {
+	case reflect.Struct:
+		for _, f := range reflect.VisibleFields(t) {
+			name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			fields[name] = f.Type
+		}
+	case reflect.Map:
+	default:
+		return
+	}
+	for _, pair := range pairs {
+		value, ok := fields[pair.Key.GetToken().Value]
+		if t.Kind() == reflect.Map {
+			value, ok = t.Elem(), true
+			if key, isKey := asWritten(pair.Key, t.Key()).(ast.MapKeyNode); isKey {
+				pair.Key = key
+			}
+		}
+		if ok {
+			pair.Value = asWritten(pair.Value, value)
+		}
+	}
+}
+
 func kindNames() []string {
 	var names []string
 	for _, k := range Kinds() {
 		names = append(names, k.Name)
 	}
 	return names
-}
-
-// firstLine returns an error of the YAML library without the picture of the
-// source that follows.
-func firstLine(err error) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
-	return line
 }
 
 // document is how an object is written.
@@ -151,7 +160,7 @@ func YAML(objects []Object) ([]byte, error) {
 		if i > 0 {
 			buf.WriteString("---\n")
 		}
-		b, err := yaml.MarshalWithOptions(document{APIVersion, o.Kind, o.Name, o.Description, o.Spec}, yaml.UseLiteralStyleIfMultiline(true), yaml.IndentSequence(true))
+		b, err := yamldoc.Marshal(document{APIVersion, o.Kind, o.Name, o.Description, o.Spec})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", o.Key, err)
 		}

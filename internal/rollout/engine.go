@@ -393,7 +393,7 @@ func (h *hashes) of(n *node.Identity) (base, next string) {
 	c, ok := h.known[n]
 	if !ok {
 		for i, s := range []*resource.Snapshot{h.base, h.next} {
-			if config, err := s.Config(n); err == nil {
+			if config, err := s.Config(s.As(n)); err == nil {
 				c[i] = config
 			}
 		}

@@ -6,6 +6,7 @@ import { expect, test, type Page } from "@playwright/test";
 const token = process.env.MUSTER_E2E_SETUP_TOKEN ?? "";
 const shots = process.env.MUSTER_E2E_SCREENSHOTS ?? "";
 const user = "ada";
+const second = "bob";
 const password = "correct horse battery staple";
 
 /** Everything that the browser complains about: errors, and breaches of the CSP. */
@@ -104,8 +105,10 @@ test.describe("first run", () => {
     await page.keyboard.press("Enter");
     await expect(page.getByRole("button", { name: "Remove tag from-the-ui" })).toBeVisible();
     await capture(page, "node");
-    await page.getByRole("tab", { name: "Config as served" }).click();
-    await expect(page.getByLabel("Config as served").last()).toContainText("schedule");
+    await page.getByRole("tab", { name: "Config" }).click();
+    await expect(page.getByLabel("Config as served")).toContainText("logger_tls_period");
+    await expect(page.getByRole("table", { name: "Sources" })).toContainText("Pack/base");
+    await capture(page, "node-config");
   });
 
   test("puts the node under quarantine and releases it", async () => {
@@ -180,13 +183,39 @@ test.describe("first run", () => {
     await expect.poll(() => gridRows(page, "Rows")).toBe(all);
   });
 
-  test("remarks on a table that osquery lacks", async () => {
+  test("says what the policy finds as one types", async () => {
     await page.getByRole("link", { name: "Live query", exact: true }).first().click();
-    await page.getByRole("textbox", { name: "SQL" }).click();
-    await page.keyboard.press("Control+a");
-    await page.keyboard.type("SELECT * FROM no_such_table");
+    const write = async (sql: string) => {
+      await page.getByRole("textbox", { name: "SQL" }).click();
+      await page.keyboard.press("Control+a");
+      await page.keyboard.type(sql);
+      await page.keyboard.press("Escape");
+    };
+    await page.getByRole("button", { name: "Choose targets" }).click();
+    await page.getByRole("button", { name: /All nodes/ }).click();
+    const remarks = page.getByRole("list", { name: "Remarks" });
+    const run = page.getByRole("button", { name: "Run", exact: true });
+
+    await write("SELECT * FROM no_such_table");
+    await expect(remarks).toContainText("there is no table no_such_table");
+    await expect(page.locator(".cm-found-refused")).toHaveText("no_such_table");
+
+    await write("SELECT url FROM curl WHERE url = 'http://169.254.169.254/'");
+    await expect(page.locator(".cm-found-refused")).toHaveText(["curl", "'http://169.254.169.254/'"]);
+    await expect(remarks).toContainText("Refused: curl: issues an HTTP GET");
+    await expect(run).toBeDisabled();
+    await expect(run).toHaveAccessibleDescription(/policy refuses this text: .* hand out credentials/);
+    await page.getByRole("button", { name: "tier 3 dangerous: why" }).click();
+    await expect(page.getByRole("dialog", { name: "Why this tier" })).toContainText("hand out credentials of the host");
+    await capture(page, "refused");
     await page.keyboard.press("Escape");
-    await expect(page.getByRole("list", { name: "Remarks" })).toContainText("osquery has no table no_such_table.");
+    await page.locator(".cm-found-refused").first().hover();
+    await expect(page.locator(".cm-found-tip")).toContainText("issues an HTTP GET");
+
+    await write("SELECT total_seconds FROM uptime");
+    await expect(page.getByRole("button", { name: "tier 0 harmless: why" })).toBeVisible();
+    await expect(page.locator(".cm-found")).toHaveCount(0);
+    await expect(run).toBeEnabled();
   });
 
   test("lists events", async () => {
@@ -248,6 +277,81 @@ test.describe("first run", () => {
     await expect(page.getByRole("heading", { name: "Events in the last 24 hours" })).toBeVisible();
     await expect(page.getByRole("link", { name: /^Online/ })).toBeVisible();
     await capture(page, "overview");
+  });
+
+  test("has a change approved by a second person", async ({ browser }) => {
+    const post = async (path: string, data: unknown, status = 200): Promise<{ id: string; state: string; hash: string }> => {
+      const answer = await page.request.post(`/api/v1${path}`, { data });
+      expect(answer.status(), await answer.text()).toBe(status);
+      return answer.json();
+    };
+    const propose = (message: string, yaml: string) => post("/changes", { message, files: [{ name: "ui.yaml", content: yaml }] });
+    await post("/users", { name: second, password });
+    const eyes = await propose("two pairs of eyes", "{apiVersion: muster/v1, kind: ApprovalPolicy, name: eyes, spec: {rules: [{tier: 0, approvals: 1}]}}");
+    expect(eyes.state).toBe("applied");
+    const watched = await propose(
+      "watch <b>uptime</b>",
+      "{apiVersion: muster/v1, kind: Pack, name: watch, spec: {queries: {uptime: {query: SELECT total_seconds FROM uptime, interval: 600}}}}",
+    );
+    expect(watched.state).toBe("pending");
+
+    await page.keyboard.press("g");
+    await page.keyboard.press("c");
+    await page.getByRole("table", { name: "Changes" }).getByRole("link", { name: "watch <b>uptime</b>" }).click();
+    await expect(page.getByText("somebody else must approve it")).toBeVisible();
+    await expect(page.getByRole("button", { name: "Approve" })).toHaveCount(0);
+    await post(`/changes/${watched.id}/approve`, { hash: watched.hash, password }, 403);
+
+    const theirs = await (await browser.newContext()).newPage();
+    const heard = watch(theirs);
+    await theirs.goto("/changes?state=pending");
+    await theirs.getByLabel("User name").fill(second);
+    await theirs.getByLabel("Password").fill(password);
+    await theirs.getByRole("button", { name: "Log in" }).click();
+    await expect.poll(() => gridRows(theirs, "Changes")).toBe(1);
+    await theirs.getByRole("table", { name: "Changes" }).getByRole("link").click();
+    await expect(theirs.getByRole("region", { name: "Diff" })).toContainText("SELECT total_seconds FROM uptime");
+    await capture(theirs, "change");
+    await theirs.getByRole("button", { name: "Approve" }).click();
+    const dialog = theirs.getByRole("dialog");
+    await expect(dialog).toContainText(watched.hash);
+    await expect(dialog.getByLabel("Your password")).toBeFocused();
+    await theirs.keyboard.type(password);
+    await theirs.keyboard.press("Enter");
+    await expect(dialog).toHaveCount(0);
+    await expect(theirs.getByRole("main")).toContainText("applied");
+    await expect(theirs.getByRole("main")).toContainText("it is revision");
+    expect(heard, "what their browser complained about").toEqual([]);
+    await theirs.context().close();
+
+    await page.goto("/audit?outcome=refused");
+    const refusal = page.getByRole("table", { name: "Audit log" }).getByRole("row").nth(1);
+    await expect(refusal).toContainText("change.approve");
+    await expect(refusal).toContainText("you proposed it yourself");
+    await refusal.getByRole("link").first().click();
+    await expect(page).toHaveURL(/outcome=refused&entry=\d+/);
+    await expect(page.getByRole("dialog")).toContainText("change.approve");
+    await capture(page, "audit-entry");
+    await page.keyboard.press("Escape");
+    await expect(page.getByRole("dialog")).toHaveCount(0);
+    await page.getByRole("combobox", { name: "Actor" }).fill("nobody-of-that-name");
+    await expect(page).toHaveURL(/outcome=refused&actor=nobody-of-that-name/);
+    await expect(page.getByText("No entry matches")).toBeVisible();
+    await page.getByRole("button", { name: "Clear the filters" }).click();
+    await expect.poll(() => gridRows(page, "Audit log")).toBeGreaterThan(1);
+    await capture(page, "audit");
+  });
+
+  test("says on every page that changes are frozen", async () => {
+    const state = page.getByRole("status", { name: "State of the fleet" });
+    await page.request.post("/api/v1/freeze/on", { data: { reason: "the <i>incident</i>" } });
+    await page.reload();
+    await expect(state).toContainText(`frozen by ${user}: the <i>incident</i>`);
+    await capture(page, "frozen");
+    await page.request.post("/api/v1/freeze/off", { data: { reason: "over" } });
+    await page.reload();
+    await expect(page.getByRole("heading", { level: 1 })).toBeVisible();
+    await expect(state).toBeEmpty();
   });
 
   test("remembers the theme, logs out and in", async () => {

@@ -110,6 +110,19 @@ const eventsRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/events"), "EventsPage"),
 });
 
+const changesRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/changes",
+  validateSearch: only("state"),
+  component: lazyRouteComponent(() => import("./pages/changes"), "ChangesPage"),
+});
+
+const changeRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/changes/$id",
+  component: lazyRouteComponent(() => import("./pages/change"), "ChangePage"),
+});
+
 const secretsRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/secrets",
@@ -119,6 +132,7 @@ const secretsRoute = createRoute({
 const auditRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/audit",
+  validateSearch: only("actor", "outcome", "entry"),
   component: lazyRouteComponent(() => import("./pages/audit"), "AuditPage"),
 });
 
@@ -131,6 +145,8 @@ const routeTree = rootRoute.addChildren([
     nodeRoute,
     liveRoute.addChildren([liveIndexRoute, liveResultsRoute]),
     eventsRoute,
+    changesRoute,
+    changeRoute,
     secretsRoute,
     auditRoute,
   ]),

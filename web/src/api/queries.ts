@@ -2,25 +2,36 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient 
 
 import { api, ApiError } from "./client";
 import type {
+  AuditEntry,
   AuditPage,
-  ConfigDocument,
+  Change,
+  ChangeList,
   EventPage,
   EventQueries,
   Facets,
+  Freeze,
   Live,
   LiveAnswers,
   LivePage,
   LivePreview,
+  NodeActivity,
+  NodeConfig,
   NodeDetail,
   NodePage,
   NodeState,
   Overview,
+  PolicyInput,
+  PolicyVerdict,
+  Rollout,
+  RolloutList,
+  Safe,
   SchemaTable,
   SecretList,
   Selector,
   Session,
   SetupState,
   Sightings,
+  UserList,
 } from "./types";
 
 const seconds = 1000;
@@ -102,7 +113,14 @@ export const nodeQuery = (id: string) =>
 export const nodeConfigQuery = (id: string) =>
   queryOptions({
     queryKey: ["node", id, "config"],
-    queryFn: ({ signal }) => api.get<ConfigDocument>(`/nodes/${encodeURIComponent(id)}/config`, undefined, signal),
+    queryFn: ({ signal }) => api.get<NodeConfig>(`/nodes/${encodeURIComponent(id)}/config`, undefined, signal),
+    refetchInterval: 30 * seconds, // the node tells by and by that it runs it
+  });
+
+export const nodeActivityQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["node", id, "activity"],
+    queryFn: ({ signal }) => api.get<NodeActivity>(`/nodes/${encodeURIComponent(id)}/activity`, undefined, signal),
   });
 
 export const nodeHistoryQuery = (id: string) =>
@@ -192,13 +210,104 @@ export const schemaQuery = queryOptions({
   gcTime: Number.POSITIVE_INFINITY,
 });
 
-export const auditQuery = infiniteQueryOptions({
-  ...whileShort,
-  queryKey: ["audit"],
-  queryFn: ({ pageParam, signal }) => api.get<AuditPage>("/audit", { cursor: pageParam }, signal),
-  initialPageParam: "",
-  getNextPageParam: (page) => page.next_cursor,
+export interface AuditParams {
+  actor?: string;
+  outcome?: string;
+}
+
+export const auditQuery = (params: AuditParams) =>
+  infiniteQueryOptions({
+    ...whileShort,
+    queryKey: ["audit", params],
+    queryFn: ({ pageParam, signal }) => api.get<AuditPage>("/audit", { ...params, cursor: pageParam }, signal),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor,
+    placeholderData: keepPreviousData,
+  });
+
+/** One entry by its number; null if there is none. */
+export const auditEntryQuery = (seq: number) =>
+  queryOptions({
+    queryKey: ["audit", "entry", seq],
+    queryFn: async ({ signal }): Promise<AuditEntry | null> => {
+      const { entries } = await api.get<AuditPage>("/audit", { cursor: seq + 1, limit: 1 }, signal);
+      return entries.find((e) => e.seq === seq) ?? null;
+    },
+    staleTime: Number.POSITIVE_INFINITY, // an entry never changes
+  });
+
+export const usersQuery = queryOptions({
+  queryKey: ["users"],
+  queryFn: ({ signal }) => api.get<UserList>("/users", undefined, signal),
+  staleTime: 60 * seconds,
 });
+
+/** What the policy says of a live query's text; asked for an older text no longer. */
+export const verdictQuery = (sql: string) =>
+  queryOptions({
+    queryKey: ["policy", sql],
+    queryFn: ({ signal }) => api.post<PolicyVerdict>("/policy/check", { sql, use: "live" } satisfies PolicyInput, signal),
+    enabled: sql.trim() !== "",
+    gcTime: 60 * seconds,
+    retry: false,
+  });
+
+export const freezeQuery = queryOptions({
+  queryKey: ["freeze"],
+  queryFn: ({ signal }) => api.get<Freeze>("/freeze", undefined, signal),
+  refetchInterval: 30 * seconds,
+});
+
+export const safeQuery = queryOptions({
+  queryKey: ["emergency"],
+  queryFn: ({ signal }) => api.get<Safe>("/emergency", undefined, signal),
+  refetchInterval: 30 * seconds,
+});
+
+export const changesQuery = (state: string | undefined) =>
+  infiniteQueryOptions({
+    queryKey: ["changes", "list", state],
+    queryFn: ({ pageParam, signal }) => api.get<ChangeList>("/changes", { state, cursor: pageParam, limit: 50 }, signal),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor,
+    placeholderData: keepPreviousData,
+    refetchInterval: (query) => (isShort(query) ? 15 * seconds : false),
+    ...whileShort,
+  });
+
+export const changeQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["changes", id],
+    queryFn: ({ signal }) => api.get<Change>(`/changes/${encodeURIComponent(id)}`, undefined, signal),
+    refetchInterval: (query) => (isOpen(query.state.data) ? 10 * seconds : false),
+  });
+
+/** Whether a change still waits for somebody. */
+export const isOpen = (c: Change | undefined): boolean => c?.state === "pending" || c?.state === "approved";
+
+export const isRolling = (r: Rollout | null | undefined): boolean => r?.state === "running" || r?.state === "paused";
+
+/**
+ * How a revision reaches the nodes, by default the newest that does; null if it
+ * went to all at once. One that is open is told with its counts.
+ */
+export const rolloutQuery = (revision?: number) =>
+  queryOptions({
+    queryKey: ["rollout", revision ?? "newest"],
+    queryFn: async ({ signal }): Promise<Rollout | null> => {
+      const cursor = revision === undefined ? undefined : revision + 1;
+      const { rollouts } = await api.get<RolloutList>("/rollouts", { limit: 1, cursor }, signal);
+      const found = rollouts[0];
+      if (!found || (revision !== undefined && found.revision !== revision)) return null;
+      return isRolling(found) ? api.get<Rollout>("/rollouts/current", undefined, signal) : found;
+    },
+    refetchInterval: 10 * seconds,
+  });
+
+/** After a decision about a change or a rollout. */
+export function refreshChanges(client: QueryClient): Promise<unknown> {
+  return Promise.all([client.invalidateQueries({ queryKey: ["changes"] }), client.invalidateQueries({ queryKey: ["rollout"] })]);
+}
 
 /** After a change to nodes: what is shown is fetched again, the rest forgotten. */
 export function refreshNodes(client: QueryClient): void {

@@ -1,4 +1,4 @@
-// The documents of the REST API: internal/adminapi/types.go, kept by hand.
+// The documents of the REST API: internal/adminapi/types*.go, kept by hand.
 // Times are RFC 3339; a time that is not known is absent.
 
 export interface SetupState {
@@ -45,9 +45,19 @@ export interface Node {
   quarantine_reason?: string;
   gone_at?: string;
 }
+/** A tag with all that gives it: hand, or secret:, rule: or query: and a name. */
+export interface TagSource {
+  tag: string;
+  sources: string[];
+}
 export interface NodeDetail extends Node {
+  tag_sources: TagSource[];
   attributes: Record<string, string>;
   details: Record<string, Record<string, string>>;
+}
+export interface TaggedNode extends Node {
+  tag_sources: TagSource[];
+  message?: string;
 }
 export interface NodePage {
   nodes: Node[];
@@ -220,23 +230,230 @@ export interface Overview {
   agent_url: string;
 }
 
+export type AuditOutcome = "done" | "refused";
 export interface AuditEntry {
   seq: number;
   time: string;
   actor: string;
+  session?: string;
+  address?: string;
   action: string;
+  outcome: AuditOutcome;
   target: string;
-  detail: string;
+  object?: string;
+  content_hash?: string;
+  reason?: string;
+  approvals: string[];
+  detail: string; // a JSON object, or empty
+  prev: string;
   hash: string;
 }
 export interface AuditPage {
   entries: AuditEntry[];
   next_cursor?: string;
 }
-export interface ConfigDocument {
-  revision: string;
+export interface User {
+  id: string;
+  name: string;
+  created_at: string;
+}
+export interface UserList {
+  users: User[];
+}
+
+/** Names a resource. */
+export interface Key {
+  kind: string;
+  name: string;
+}
+/** Which resource a part of a config comes from, and which others lost. */
+export interface ConfigSource {
+  path: string;
+  source: Key;
+  lost?: Key[];
+}
+export interface NodeConfig {
+  node_id: string;
+  revision: number;
   hash: string;
   config: unknown;
+  sources: ConfigSource[];
+  on_disk?: boolean;
+  bare?: string;
+  reported?: string;
+}
+/** One thing that a node was given. */
+export interface Activity {
+  time: string;
+  last?: string;
+  kind: "config" | "live_query" | "tag";
+  revision?: number;
+  hash?: string;
+  id?: string;
+  sql?: string;
+  by?: string;
+  message?: string;
+  state?: string;
+}
+export interface NodeActivity {
+  entries: Activity[];
+}
+
+/** 0 harmless, 1 internal, 2 sensitive, 3 dangerous. */
+export type Tier = 0 | 1 | 2 | 3;
+export type Severity = "refused" | "warning" | "note";
+export interface Reason {
+  kind: string;
+  name: string;
+  tier: Tier;
+  why: string;
+}
+export interface Finding {
+  code: string;
+  message: string;
+  severity: Severity;
+  line?: number; // from 1; absent is the whole text
+  column?: number; // in characters, from 1
+}
+export interface Verdict {
+  tier: Tier;
+  reasons: Reason[];
+  findings: Finding[];
+  platforms: string[];
+  hash?: string;
+  exception?: string;
+}
+export interface PolicyInput {
+  sql: string;
+  use: "live";
+}
+export interface PolicyVerdict extends Verdict {
+  allowed: boolean;
+}
+
+export type ChangeState = "planned" | "unchanged" | "refused" | "pending" | "approved" | "applied" | "rejected" | "withdrawn" | "stale";
+export interface FieldEdit {
+  path: string;
+  before?: string;
+  after?: string;
+}
+export interface Edit extends Key {
+  op: "create" | "change" | "delete";
+  fields: FieldEdit[];
+}
+/** A part of a change that has a tier or findings. */
+export interface ChangeItem extends Key {
+  path: string;
+  verdict: Verdict;
+}
+/** What a schedule costs one node in a day. */
+export interface DayCost {
+  cpu_seconds: number;
+  rows: number;
+  bytes: number;
+}
+export interface Effect {
+  nodes: number;
+  online: number;
+  platforms: Record<string, number>;
+  sample: string[];
+  cost_before: DayCost;
+  cost_after: DayCost;
+  unpriced: string[];
+}
+export interface Approval {
+  by: string;
+  at: string;
+  hash: string;
+}
+export interface Change {
+  id: string;
+  state: ChangeState;
+  author: string;
+  message: string;
+  created_at: string;
+  base: number;
+  hash: string;
+  tier: Tier;
+  diff: Edit[];
+  findings: ChangeItem[];
+  refusals: string[];
+  effect: Effect;
+  needed: number;
+  rule?: string;
+  approvals: Approval[];
+  rollout?: string;
+  revision?: number;
+  decided_by?: string;
+  decided_at?: string;
+  decision?: string;
+}
+export interface ChangeList {
+  changes: Change[];
+  next_cursor?: string;
+}
+
+export type RolloutState = "running" | "paused" | "done" | "rolled_back";
+export interface RolloutStage {
+  name: string;
+  bake_seconds: number;
+}
+export interface Gate {
+  gate: string;
+  ok: boolean;
+  waiting?: boolean;
+  final?: boolean;
+  message: string;
+  nodes?: string[];
+}
+export interface RolloutCounts {
+  nodes: number;
+  changed: number;
+  admitted: number;
+  online: number;
+  applied: number;
+  control: number;
+}
+export interface Rollout {
+  revision: number;
+  base: number;
+  state: RolloutState;
+  policy: string;
+  stages: RolloutStage[];
+  stage: number;
+  stage_at: string;
+  started_at: string;
+  ended_at?: string;
+  reason?: string;
+  gates: Gate[];
+  counts?: RolloutCounts; // only of the one that is open
+  frozen?: string;
+}
+export interface RolloutList {
+  rollouts: Rollout[];
+}
+
+export interface Freeze {
+  frozen: boolean;
+  reasons: string[];
+  since?: string;
+  break?: Break;
+}
+/** Break-glass that is asked for, or in force. */
+export interface Break {
+  by: string;
+  reason: string;
+  at: string;
+  approved_by?: string;
+  until?: string;
+}
+/** Whom the safe config is served. */
+export interface Safe {
+  active: boolean;
+  selector?: string;
+  by?: string;
+  reason?: string;
+  at?: string;
 }
 
 export interface SchemaColumn {

@@ -8,6 +8,8 @@ import { tags as t } from "@lezer/highlight";
 import { useEffect, useEffectEvent, useImperativeHandle, useRef, type Ref } from "react";
 
 import { osqueryCompletion, type Schema } from "./completion";
+import type { Mark } from "./findings";
+import { marks, showMarks } from "./marks";
 
 const look = EditorView.theme({
   "&": { fontSize: "13px", backgroundColor: "var(--surface)", color: "var(--text)", height: "100%" },
@@ -75,10 +77,12 @@ interface SqlEditorProps {
   onCursor: (pos: number) => void;
   onRun: () => void;
   schema: Schema | undefined;
+  /** What is found in the text, once that is known of this very text. */
+  found: Mark[] | undefined;
   ref?: Ref<SqlEditorHandle>;
 }
 
-export function SqlEditor({ value, onChange, onCursor, onRun, schema, ref }: SqlEditorProps) {
+export function SqlEditor({ value, onChange, onCursor, onRun, schema, found, ref }: SqlEditorProps) {
   const host = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const initial = useRef(value);
@@ -112,6 +116,7 @@ export function SqlEditor({ value, onChange, onCursor, onRun, schema, ref }: Sql
           syntaxHighlighting(colours),
           placeholder("SELECT … FROM …"),
           look,
+          marks,
           EditorView.contentAttributes.of({ "aria-label": "SQL", "data-page-search": "", spellcheck: "false", autocapitalize: "off" }),
           keymap.of([...closeBracketsKeymap, ...completionKeymap, ...historyKeymap, ...defaultKeymap]),
           EditorView.updateListener.of((u) => {
@@ -137,6 +142,10 @@ export function SqlEditor({ value, onChange, onCursor, onRun, schema, ref }: Sql
       editor.dispatch({ changes: { from: 0, to: editor.state.doc.length, insert: value }, selection: { anchor: value.length } });
     }
   }, [value]);
+
+  useEffect(() => {
+    if (view.current && found) showMarks(view.current, found);
+  }, [found]);
 
   useImperativeHandle(ref, () => ({
     focus: () => view.current?.focus(),

@@ -1,6 +1,6 @@
 import { expect, test } from "@playwright/test";
 
-import { statementAt, statementCount, tableAt, tablesOf } from "./sql";
+import { statementAt, tableAt, tablesOf } from "./sql";
 
 const names = (sql: string) => tablesOf(statementAt(sql, sql.length)).map((u) => (u.alias ? `${u.name} ${u.alias}` : u.name));
 
@@ -21,10 +21,4 @@ test("finds the table at the cursor", () => {
   expect(tableAt(sql, sql.indexOf("username"))).toBe("users");
   expect(tableAt(sql, sql.indexOf("users") + 1)).toBe("users");
   expect(tableAt(sql, sql.indexOf("uid"))).toBeUndefined();
-});
-
-test("counts statements", () => {
-  expect(statementCount("")).toBe(0);
-  expect(statementCount("SELECT 1;")).toBe(1);
-  expect(statementCount("SELECT ';'; -- ;\nSELECT 2")).toBe(2);
 });

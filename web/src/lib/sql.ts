@@ -1,7 +1,7 @@
 // Just enough understanding of SQL for an editor: which tables the statement
 // at the cursor reads. What a text may do is decided by the server alone.
 
-interface Token {
+export interface Token {
   kind: "word" | "string" | "number" | "punct";
   text: string; // words as written, without quotes
   from: number;
@@ -72,20 +72,6 @@ export function statementAt(sql: string, pos: number): Token[] {
     }
   }
   return all.slice(begin);
-}
-
-/** How many statements the text holds. */
-export function statementCount(sql: string): number {
-  let n = 0;
-  let open = false;
-  for (const t of tokens(sql)) {
-    if (t.text === ";" && t.kind === "punct") open = false;
-    else if (!open) {
-      open = true;
-      n++;
-    }
-  }
-  return n;
 }
 
 export interface TableUse {
@@ -164,9 +150,4 @@ export function tableAt(sql: string, pos: number): string | undefined {
     return byName(statement[at - 2]!.text.toLowerCase());
   }
   return byName(statement[at]!.text.toLowerCase());
-}
-
-/** All words of a statement in lower case: names of columns are among them. */
-export function wordsOf(statement: Token[]): Set<string> {
-  return new Set(statement.filter((t) => t.kind === "word").map((t) => t.text.toLowerCase()));
 }

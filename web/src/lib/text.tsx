@@ -39,3 +39,17 @@ export function Agent({ children, className }: { children: string | undefined | 
   if (last < text.length) parts.push(text.slice(last));
   return <span className={classes}>{parts}</span>;
 }
+
+/** A text of several lines that somebody sent: line breaks act, nothing else does. */
+export function Lines({ children, className }: { children: string; className?: string }): ReactNode {
+  return (
+    <span className={className ? `block whitespace-pre-wrap ${className}` : "block whitespace-pre-wrap"}>
+      {children.split("\n").map((line, i) => (
+        <span key={i}>
+          {i > 0 && "\n"}
+          <Agent>{line}</Agent>
+        </span>
+      ))}
+    </span>
+  );
+}

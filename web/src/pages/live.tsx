@@ -2,11 +2,10 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
-import { api } from "@/api/client";
+import { api, ApiError } from "@/api/client";
 import { liveQuery, previewQuery, schemaQuery, selectsSomething } from "@/api/queries";
 import type { Live, LiveInput, Selector } from "@/api/types";
 import { makeSchema } from "@/editor/completion";
-import { hintsFor } from "@/editor/hints";
 import { SchemaPanel } from "@/editor/schema-panel";
 import { SqlEditor, type SqlEditorHandle } from "@/editor/sql-editor";
 import { cx } from "@/lib/cx";
@@ -16,9 +15,9 @@ import { loadDraft, saveDraft } from "@/lib/live-draft";
 import { statementAt, tableAt, tablesOf } from "@/lib/sql";
 import { Button, Select, Spinner } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
-import { Icon } from "@/ui/icons";
 import { LiveEditorContext } from "./live-context";
 import { TargetPicker } from "./target-picker";
+import { useVerdict, VerdictLine } from "./verdict";
 
 const route = getRouteApi("/shell/live");
 
@@ -60,7 +59,7 @@ export function LivePage() {
   const at = useDeferredValue(cursor);
   const used = useMemo(() => [...new Set(tablesOf(statementAt(sql, at)).map((u) => u.name))], [sql, at]);
   const atCursor = useMemo(() => tableAt(sql, at), [sql, at]);
-  const hints = useMemo(() => hintsFor(sql, schema), [sql, schema]);
+  const { verdict, failed, found, refused } = useVerdict(draft.sql);
   const [panel, setPanel] = useRemembered("schema-panel", true);
 
   const start = useMutation({
@@ -72,7 +71,7 @@ export function LivePage() {
       void navigate({ to: "/live/$id", params: { id: live.id } });
     },
   });
-  const ready = draft.sql.trim() !== "" && selectsSomething(draft.selector);
+  const ready = draft.sql.trim() !== "" && selectsSomething(draft.selector) && !refused;
   const run = () => {
     if (ready && !start.isPending) start.mutate({ sql: draft.sql, selector: draft.selector, expires_seconds: draft.expires });
   };
@@ -84,17 +83,9 @@ export function LivePage() {
           <h1 className="sr-only">Live query</h1>
           <section aria-label="Query" className="flex shrink-0 flex-col rounded-lg border border-line bg-surface shadow-card focus-within:border-accent/60">
             <div className={cx("relative max-h-[60vh] min-h-20 resize-y overflow-hidden rounded-t-lg", id ? "h-28" : "h-44")}>
-              <SqlEditor ref={editor} value={draft.sql} onChange={setSql} onCursor={setCursor} onRun={run} schema={schema} />
+              <SqlEditor ref={editor} value={draft.sql} onChange={setSql} onCursor={setCursor} onRun={run} schema={schema} found={found} />
             </div>
-            {hints.length > 0 && (
-              <ul aria-label="Remarks" className="flex flex-col gap-0.5 px-3.5 py-1.5">
-                {hints.map((h) => (
-                  <li key={h} className="flex items-center gap-1.5 text-xs text-warn">
-                    <Icon name="info" size={13} /> {h}
-                  </li>
-                ))}
-              </ul>
-            )}
+            <VerdictLine verdict={verdict} failed={failed} />
             <div className="flex min-h-12 flex-wrap items-center gap-2 border-t border-line px-3 py-2">
               <TargetPicker selector={draft.selector} onChange={(selector) => setDraft((d) => ({ ...d, selector }))} />
               <div className="ml-auto flex items-center gap-2">
@@ -107,11 +98,11 @@ export function LivePage() {
                   options={expiries}
                 />
                 {!panel && <Button size="sm" icon="panel" aria-label="Show the schema" onClick={() => setPanel(true)} />}
-                <RunButton selector={draft.selector} ready={ready} busy={start.isPending} onRun={run} />
+                <RunButton selector={draft.selector} ready={ready} refused={refused} busy={start.isPending} onRun={run} />
               </div>
             </div>
           </section>
-          {start.error && <ErrorNote error={start.error} title="The query was not sent" />}
+          {start.error && <ErrorNote error={start.error} title={isForbidden(start.error) ? "You may not send this query" : "The query was not sent"} />}
           <Outlet />
         </div>
         {panel && (
@@ -128,7 +119,18 @@ export function LivePage() {
   );
 }
 
-function RunButton({ selector, ready, busy, onRun }: { selector: Selector; ready: boolean; busy: boolean; onRun: () => void }) {
+const isForbidden = (error: Error): boolean => error instanceof ApiError && error.status === 403;
+
+interface RunButtonProps {
+  selector: Selector;
+  ready: boolean;
+  /** Why the policy refuses it, if it does; the server decides once more. */
+  refused: string | undefined;
+  busy: boolean;
+  onRun: () => void;
+}
+
+function RunButton({ selector, ready, refused, busy, onRun }: RunButtonProps) {
   const settled = useDebounced(selector, 150);
   const some = selectsSomething(selector);
   const { data, isFetching, error } = useQuery(previewQuery(settled));
@@ -136,7 +138,9 @@ function RunButton({ selector, ready, busy, onRun }: { selector: Selector; ready
   return (
     <>
       <span className="tnum flex items-center gap-1.5 text-xs whitespace-nowrap text-fg-3" role="status" aria-label="Reach">
-        {!some ? (
+        {refused ? (
+          <span className="text-bad">refused by the policy</span>
+        ) : !some ? (
           "no targets yet"
         ) : error ? (
           <span className="text-bad">{error.message}</span>
@@ -148,7 +152,15 @@ function RunButton({ selector, ready, busy, onRun }: { selector: Selector; ready
           isFetching && <Spinner size={12} />
         )}
       </span>
-      <Button tone="primary" size="sm" icon="play" busy={busy} disabled={!ready || none} onClick={onRun} title="Ctrl+Enter in the editor">
+      <Button
+        tone="primary"
+        size="sm"
+        icon="play"
+        busy={busy}
+        disabled={!ready || none}
+        onClick={onRun}
+        title={refused ? `The policy refuses this text: ${refused}` : "Ctrl+Enter in the editor"}
+      >
         Run
       </Button>
     </>

@@ -4,16 +4,19 @@ import { Tabs } from "radix-ui";
 import { useState, type FormEvent, type ReactNode } from "react";
 
 import { api, ApiError } from "@/api/client";
-import { eventQueriesQuery, facetsQuery, nodeConfigQuery, nodeHistoryQuery, nodeQuery, refreshNodes } from "@/api/queries";
-import type { Node, NodeDetail, NodeStatus, Sighting } from "@/api/types";
+import { eventQueriesQuery, facetsQuery, nodeQuery, refreshNodes } from "@/api/queries";
+import type { NodeDetail, NodeStatus, TaggedNode, TagSource } from "@/api/types";
 import { formatBytes, formatCount, formatDuration, platformName, plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent, visible } from "@/lib/text";
 import { Bars } from "@/ui/bars";
-import { Button, buttonClass, CopyButton, Field, Input } from "@/ui/controls";
-import { Ago, Badge, Card, Code, Empty, ErrorNote, Facts, Loading, Notice, StatusDot, TagBadge, type BadgeTone } from "@/ui/display";
+import { Button, buttonClass } from "@/ui/controls";
+import { Ago, Badge, Card, Empty, ErrorNote, Facts, Loading, Notice, StatusDot, TagBadge, type BadgeTone } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
-import { Confirm, Dialog, useNotify } from "@/ui/overlay";
+import { Confirm, useNotify } from "@/ui/overlay";
+import { ConfigTab } from "./node-config";
+import { HistoryTab } from "./node-history";
+import { ReasonDialog } from "./reason-dialog";
 
 const route = getRouteApi("/shell/nodes/$id");
 
@@ -48,7 +51,7 @@ export function NodePage() {
           <Tab value="details">Details</Tab>
           <Tab value="events">Events</Tab>
           <Tab value="history">History</Tab>
-          {node.status !== "gone" && <Tab value="config">Config as served</Tab>}
+          {node.status !== "gone" && <Tab value="config">Config</Tab>}
         </Tabs.List>
         <Tabs.Content value="details">
           <Details node={node} />
@@ -57,10 +60,10 @@ export function NodePage() {
           <RecentEvents node={node} />
         </Tabs.Content>
         <Tabs.Content value="history">
-          <History node={node} />
+          <HistoryTab node={node} />
         </Tabs.Content>
         <Tabs.Content value="config">
-          <ServedConfig node={node} />
+          <ConfigTab node={node} />
         </Tabs.Content>
       </Tabs.Root>
     </div>
@@ -138,10 +141,13 @@ function Actions({ node }: { node: NodeDetail }) {
           <Icon name="live" size={15} /> Query this node
         </Link>
       )}
-      <QuarantineDialog
+      <ReasonDialog
         open={asking === "quarantine"}
         onOpenChange={(open) => setAsking(open ? "quarantine" : null)}
-        name={name}
+        title={`Put ${name} under quarantine?`}
+        description="It gets an empty config and no live queries until it is released. What it logs is kept, and marked."
+        action="Put under quarantine"
+        maxLength={500}
         busy={act.isPending}
         onConfirm={(reason) => act.mutate({ action: "quarantine", reason })}
       />
@@ -196,40 +202,6 @@ function useNodeAction(node: NodeDetail, name: string, onSettled: () => void) {
   });
 }
 
-function QuarantineDialog({ open, onOpenChange, name, busy, onConfirm }: {
-  open: boolean;
-  onOpenChange: (open: boolean) => void;
-  name: string;
-  busy: boolean;
-  onConfirm: (reason: string) => void;
-}) {
-  const [reason, setReason] = useState("");
-  const submit = (e: FormEvent) => {
-    e.preventDefault();
-    if (reason.trim()) onConfirm(reason.trim());
-  };
-  return (
-    <Dialog
-      open={open}
-      onOpenChange={onOpenChange}
-      title={`Put ${name} under quarantine?`}
-      description="It gets an empty config and no live queries until it is released. What it logs is kept, and marked."
-    >
-      <form onSubmit={submit} className="flex flex-col gap-4">
-        <Field label="Reason" hint="For whoever finds it later">
-          {(ids) => <Input {...ids} autoFocus value={reason} maxLength={500} onChange={(e) => setReason(e.target.value)} required />}
-        </Field>
-        <div className="flex justify-end gap-2">
-          <Button onClick={() => onOpenChange(false)}>Cancel</Button>
-          <Button type="submit" tone="danger" busy={busy} disabled={!reason.trim()}>
-            Put under quarantine
-          </Button>
-        </div>
-      </form>
-    </Dialog>
-  );
-}
-
 /** What is wrong with the node's identity, if anything is. */
 function Notices({ node }: { node: NodeDetail }) {
   return (
@@ -270,16 +242,20 @@ function Notices({ node }: { node: NodeDetail }) {
   );
 }
 
-function TagEditor({ node }: { node: Node }) {
+/** Rules and queries take their tags back themselves. */
+const removable = (t: TagSource): boolean => t.sources.some((s) => !/^(rule|query):/.test(s));
+
+function TagEditor({ node }: { node: NodeDetail }) {
   const client = useQueryClient();
   const notify = useNotify();
   const { data: facets } = useQuery(facetsQuery);
   const [adding, setAdding] = useState(false);
   const [text, setText] = useState("");
   const save = useMutation({
-    mutationFn: (tags: string[]) => api.put<Node>(`/nodes/${encodeURIComponent(node.id)}/tags`, { tags }),
+    mutationFn: (tags: string[]) => api.put<TaggedNode>(`/nodes/${encodeURIComponent(node.id)}/tags`, { tags }),
     onSuccess: (updated) => {
-      client.setQueryData<NodeDetail>(nodeQuery(node.id).queryKey, (old) => old && { ...old, tags: updated.tags });
+      client.setQueryData<NodeDetail>(nodeQuery(node.id).queryKey, (old) => old && { ...old, tags: updated.tags, tag_sources: updated.tag_sources });
+      if (updated.message) notify.failed(updated.message);
       refreshNodes(client);
     },
     onError: notify.failed,
@@ -294,8 +270,13 @@ function TagEditor({ node }: { node: Node }) {
   const known = (facets?.tags ?? []).filter((t) => !node.tags.includes(t.value));
   return (
     <div className="mt-1.5 flex min-h-6 flex-wrap items-center gap-1" aria-label="Tags" role="group">
-      {node.tags.map((t) => (
-        <TagBadge key={t} tag={t} onRemove={() => save.mutate(node.tags.filter((x) => x !== t))} />
+      {node.tag_sources.map((t) => (
+        <TagBadge
+          key={t.tag}
+          tag={t.tag}
+          sources={t.sources}
+          onRemove={removable(t) ? () => save.mutate(node.tags.filter((x) => x !== t.tag)) : undefined}
+        />
       ))}
       {adding ? (
         <form onSubmit={add} className="flex">
@@ -408,57 +389,6 @@ function Row({ title, row }: { title: ReactNode; row: Record<string, string> }) 
   );
 }
 
-/** Every value that the node's attributes had, and when. */
-function History({ node }: { node: NodeDetail }) {
-  const { data, error, refetch } = useQuery(nodeHistoryQuery(node.id));
-  if (error) return <ErrorNote error={error} title="The history could not be loaded" onRetry={() => void refetch()} />;
-  if (!data) return <Loading />;
-  return (
-    <Card flush>
-      {data.sightings.length === 0 ? (
-        <Empty icon="clock" title="Nothing is known of the past of this node" />
-      ) : (
-        <table className="w-full table-fixed text-sm" aria-label="History">
-          <thead>
-            <tr className="h-8 border-b border-line text-left text-xs text-fg-3 [&>th]:px-4 [&>th]:font-medium">
-              <th className="w-44">Attribute</th>
-              <th>Value</th>
-              <th className="w-36">First seen</th>
-              <th className="w-36">Last seen</th>
-              <th className="w-36">Until</th>
-            </tr>
-          </thead>
-          <tbody>
-            {data.sightings.map((s) => (
-              <SightingLine key={`${s.attribute} ${s.value} ${s.first_seen}`} sighting={s} />
-            ))}
-          </tbody>
-        </table>
-      )}
-    </Card>
-  );
-}
-
-function SightingLine({ sighting: s }: { sighting: Sighting }) {
-  return (
-    <tr className="h-9 border-b border-line/70 last:border-0 hover:bg-hover [&>td]:px-4">
-      <td className="truncate">
-        <Agent>{s.attribute}</Agent>
-      </td>
-      <td className="truncate" title={visible(s.value)}>
-        <Agent className="font-mono text-xs">{s.value}</Agent>
-      </td>
-      <td className="text-fg-2">
-        <Ago time={s.first_seen} />
-      </td>
-      <td className="text-fg-2">
-        <Ago time={s.last_seen} />
-      </td>
-      <td className="text-fg-2">{s.until ? <Ago time={s.until} /> : <Badge tone="ok">now</Badge>}</td>
-    </tr>
-  );
-}
-
 function RecentEvents({ node }: { node: NodeDetail }) {
   const { data, error, refetch } = useQuery({ ...eventQueriesQuery({ node: node.id, since: "24h" }), refetchInterval: 15_000 });
   if (error) return <ErrorNote error={error} title="The events could not be loaded" onRetry={() => void refetch()} />;
@@ -523,41 +453,3 @@ function RecentEvents({ node }: { node: NodeDetail }) {
     </div>
   );
 }
-
-function ServedConfig({ node }: { node: NodeDetail }) {
-  const { data, error, refetch } = useQuery(nodeConfigQuery(node.id));
-  if (error) return <ErrorNote error={error} title="The config could not be loaded" onRetry={() => void refetch()} />;
-  if (!data) return <Loading />;
-  const text = JSON.stringify(data.config, null, 2);
-  const reported = node.details.osquery_info?.config_hash;
-  return (
-    <Card
-      title={
-        <>
-          Revision <span className="font-mono text-xs">{data.revision}</span>
-        </>
-      }
-      actions={
-        <>
-          {reported ? (
-            reported === data.hash ? (
-              <Badge tone="ok">in use when it enrolled</Badge>
-            ) : (
-              <Badge title={`At enrolment it ran ${reported}`}>changed since it enrolled</Badge>
-            )
-          ) : null}
-          <span className="font-mono text-xs text-fg-3" title="config_hash of a node that runs it">
-            {data.hash.slice(0, 16)}
-          </span>
-          <CopyButton text={text} />
-        </>
-      }
-    >
-      <Code label="Config as served" className="max-h-[60vh]">
-        {visibleKeepingLines(text)}
-      </Code>
-    </Card>
-  );
-}
-
-const visibleKeepingLines = (text: string): string => text.split("\n").map(visible).join("\n");

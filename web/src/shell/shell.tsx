@@ -10,6 +10,7 @@ import { visible } from "@/lib/text";
 import { Button, SearchInput } from "@/ui/controls";
 import { Icon, Mark, type IconName } from "@/ui/icons";
 import { Dialog, Menu, useNotify } from "@/ui/overlay";
+import { Banners } from "./banner";
 import { useKeys } from "./keys";
 
 interface NavEntry {
@@ -24,6 +25,7 @@ const mainNav: NavEntry[] = [
   { to: "/nodes", label: "Nodes", icon: "nodes", keys: "g n" },
   { to: "/live", label: "Live query", icon: "live", keys: "g q" },
   { to: "/events", label: "Events", icon: "events", keys: "g e" },
+  { to: "/changes", label: "Changes", icon: "changes", keys: "g c" },
 ];
 const adminNav: NavEntry[] = [
   { to: "/secrets", label: "Enroll secrets", icon: "secrets", keys: "g s" },
@@ -58,9 +60,12 @@ export function Shell() {
         <NavFoot onHelp={() => setHelp(true)} />
       </div>
       <TopBar />
-      <main id="main" tabIndex={-1} className="min-h-0 min-w-0 overflow-auto focus:outline-none">
-        <Outlet />
-      </main>
+      <div className="flex min-h-0 min-w-0 flex-col">
+        <Banners />
+        <main id="main" tabIndex={-1} className="min-h-0 flex-1 overflow-auto focus:outline-none">
+          <Outlet />
+        </main>
+      </div>
       <KeyboardHelp open={help} onOpenChange={setHelp} />
     </div>
   );
@@ -217,6 +222,7 @@ const shortcuts: [string, string][] = [
   ["g n", "Nodes"],
   ["g q", "Live query"],
   ["g e", "Events"],
+  ["g c", "Changes"],
   ["g s", "Enroll secrets"],
   ["g a", "Audit log"],
   ["Ctrl ⏎", "Run the live query (in the editor)"],

@@ -4,7 +4,7 @@ import { ApiError } from "@/api/client";
 import { cx } from "@/lib/cx";
 import { formatAgo, formatTime } from "@/lib/format";
 import { useNow } from "@/lib/hooks";
-import { Agent } from "@/lib/text";
+import { Agent, visible } from "@/lib/text";
 import { Button } from "./controls";
 import { Icon, type IconName } from "./icons";
 
@@ -33,13 +33,22 @@ export function Badge({ tone = "neutral", children, title, mono }: { tone?: Badg
   );
 }
 
-/** A tag on a node. */
-export function TagBadge({ tag, onRemove }: { tag: string; onRemove?: () => void }) {
+/** A tag on a node, with what gives it unless that is a hand alone. */
+export function TagBadge({ tag, sources = [], onRemove }: { tag: string; sources?: string[]; onRemove?: (() => void) | undefined }) {
+  const others = sources.filter((s) => s !== "hand").map((s) => s.replace(":", " "));
   return (
-    <span className="inline-flex h-5 max-w-48 items-center gap-1 rounded-sm border border-line bg-sunken px-1.5 text-xs text-fg-2">
-      <span className="truncate">
+    <span
+      title={sources.length > 0 ? visible(`given by ${sources.join(", ")}`) : undefined}
+      className="inline-flex h-5 max-w-72 items-center gap-1 rounded-sm border border-line bg-sunken px-1.5 text-xs text-fg-2"
+    >
+      <span className="max-w-48 truncate">
         <Agent>{tag}</Agent>
       </span>
+      {others.length > 0 && (
+        <span className="truncate text-2xs text-fg-3">
+          <Agent>{others.join(", ")}</Agent>
+        </span>
+      )}
       {onRemove && (
         <button type="button" aria-label={`Remove tag ${tag}`} onClick={onRemove} className="-mr-0.5 rounded-sm text-fg-3 hover:text-fg">
           <Icon name="x" size={12} />
