@@ -408,6 +408,10 @@ func TestFreeze_window(t *testing.T) {
 	c, err := w.propose("ada", harmless("p", "600"))
 	w.ok(err)
 	w.now = time.Date(2026, 11, 23, 22, 0, 0, 0, time.UTC)
+	other, err := w.propose("ada", harmless("q", "600"))
+	if err != nil || other.State != change.Pending {
+		t.Errorf("proposed at night: %s, %v", other.State, err)
+	}
 	c, err = w.service.Approve(t.Context(), c.ID, "bob", c.Hash)
 	if err != nil || c.State != change.Approved || strings.Contains(w.served("a"), `"p"`) {
 		t.Fatalf("%s, %v", c.State, err)

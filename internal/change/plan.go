@@ -131,8 +131,12 @@ func (s *Service) judge(ctx context.Context, p *plan) (*plan, error) {
 	if err := s.judgeLockout(ctx, p); err != nil {
 		return nil, err
 	}
-	if err := s.judgeMoment(ctx, p); err != nil {
-		return nil, err
+	// What must be approved first is not applied now, so that the moment does not
+	// count yet.
+	if p.Needed == 0 || p.ID != "" {
+		if err := s.judgeMoment(ctx, p); err != nil {
+			return nil, err
+		}
 	}
 	p.State = Planned
 	if len(p.Refusals) > 0 {
