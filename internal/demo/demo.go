@@ -209,7 +209,7 @@ func (d *demo) simulate(ctx context.Context) error {
 	fleet, err := agenttest.NewFleet(agenttest.FleetOptions{
 		URL:     fmt.Sprintf("https://localhost:%d", d.app.AgentAddr().Port()),
 		RootCAs: roots, Secret: d.secret, Nodes: d.Nodes, Conn: conn,
-		ConfigInterval: seconds(60), LogInterval: seconds(20), ReadInterval: seconds(5), Rows: 1,
+		ConfigInterval: seconds(60), LogInterval: seconds(20), ReadInterval: seconds(5), Rows: 1, Follow: true,
 		Logger: d.Log.With("component", "simulated"),
 	})
 	if err != nil {
