@@ -642,3 +642,14 @@ func TestAuditFails(t *testing.T) {
 		t.Errorf("revision %d, %s, %v", w.head(), kept.State, kept.Approvals)
 	}
 }
+
+// TestDelete: taking away has the tier of what is taken away.
+func TestDelete(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(doc("Pack", "p", "{queries: {q: {query: SELECT path FROM crontab, interval: 600}}}") + doc("ApprovalPolicy", "two", "{rules: [{tier: 2, approvals: 1}]}"))
+	c, err := w.service.Propose(t.Context(), change.Proposal{Author: "eve", Message: "x", Delete: []resource.Key{{Kind: "Pack", Name: "p"}}})
+	if err != nil || c.Tier != policy.Sensitive || c.State != change.Pending {
+		t.Errorf("tier %s, %s, %v", c.Tier, c.State, err)
+	}
+}

@@ -116,7 +116,9 @@ func (s *Service) judge(ctx context.Context, p *plan) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.judgeItems(p, report)
+	if err := s.judgeItems(p, report); err != nil {
+		return nil, err
+	}
 	if p.before, err = resource.Compile(p.head.Number, p.current); err != nil {
 		return nil, err
 	}
@@ -152,7 +154,7 @@ func (p *plan) refuse(format string, args ...any) {
 // maxRefusals bounds how much a refusal says; the items say all.
 const maxRefusals = 20
 
-func (s *Service) judgeItems(p *plan, report resource.Report) {
+func (s *Service) judgeItems(p *plan, report resource.Report) error {
 	edited := []resource.Key{}
 	governs := false
 	for _, e := range p.Edits {
@@ -161,6 +163,9 @@ func (s *Service) judgeItems(p *plan, report resource.Report) {
 		governs = governs || kind.Governs
 	}
 	p.Tier = report.Tier(edited)
+	if err := s.judgeDeleted(p); err != nil {
+		return err
+	}
 	if governs {
 		p.Tier = policy.Dangerous // who changes the rules can do what they forbid
 	}
@@ -174,6 +179,24 @@ func (s *Service) judgeItems(p *plan, report resource.Report) {
 			p.refuse("%s", sentence(item))
 		}
 	}
+	return nil
+}
+
+// judgeDeleted gives the change the tier of what it takes away: who removes what
+// sees blinds.
+func (s *Service) judgeDeleted(p *plan) error {
+	var deleted []resource.Key
+	for _, e := range p.Edits {
+		if e.Op == resource.Delete {
+			deleted = append(deleted, e.Key)
+		}
+	}
+	if len(deleted) == 0 {
+		return nil
+	}
+	report, err := resource.Check(p.current, s.Engine, s.Now())
+	p.Tier = max(p.Tier, report.Tier(deleted))
+	return err
 }
 
 // sentence says why an item is refused, and what to do.

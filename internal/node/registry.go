@@ -431,13 +431,11 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
-// All calls yield for each node, in no order, until it returns false. It must
-// not call the registry, which waits meanwhile.
+// All calls yield for each node that is known when it begins, in no order, until
+// it returns false. Agents do not wait meanwhile.
 func (r *Registry) All(yield func(*Identity) bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, e := range r.byID {
-		if !yield(e.identity) {
+	for _, n := range r.nodes() {
+		if !yield(n) {
 			return
 		}
 	}

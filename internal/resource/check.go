@@ -88,6 +88,7 @@ func check(s *Set, engine *policy.Engine, now time.Time, all bool) (Report, erro
 	}
 	c.profiles()
 	c.packNames()
+	c.evidence()
 	return Report{c.items}, nil
 }
 
@@ -198,6 +199,21 @@ func (c *checker) packNames() {
 	}
 	for _, f := range policy.Collisions(packs, "_") {
 		c.items = append(c.items, Item{Key{"Pack", ""}, "", policy.Verdict{Findings: []policy.Finding{f}}})
+	}
+}
+
+// HealthPack is the pack by which nodes tell how they fare. It comes with
+// Muster; rollouts are judged by it.
+const HealthPack = "muster-health"
+
+// evidence warns of rollouts that nothing can be known of.
+func (c *checker) evidence() {
+	if _, ok := c.set.Get(Key{"Pack", HealthPack}); ok {
+		return
+	}
+	for k := range Specs[*RolloutPolicy](c.set) {
+		c.object = c.set.objects[k]
+		c.warn("gates", "no-evidence", "there is no Pack/%s, by which nodes tell how they fare; without it every stage fails for missing evidence", HealthPack)
 	}
 }
 

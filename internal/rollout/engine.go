@@ -343,7 +343,7 @@ func (e *Engine) subjects(r *Rollout, m *Monitor, now time.Time) (iter.Seq[Subje
 	if err != nil {
 		return nil, err
 	}
-	plan, nodes := e.Catalog.Plan(), e.nodes()
+	plan, nodes := e.Catalog.Plan(), slices.Collect(e.Fleet.All)
 	e.hashes.prepare(plan, len(nodes))
 	return func(yield func(Subject) bool) {
 		for _, n := range nodes {
@@ -360,16 +360,6 @@ func (e *Engine) subjects(r *Rollout, m *Monitor, now time.Time) (iter.Seq[Subje
 			}
 		}
 	}, nil
-}
-
-// nodes takes a list, so that agents do not wait while it is looked at.
-func (e *Engine) nodes() []*node.Identity {
-	var list []*node.Identity
-	e.Fleet.All(func(n *node.Identity) bool {
-		list = append(list, n)
-		return true
-	})
-	return list
 }
 
 // hashes remembers what configs nodes have by the two revisions of a plan,

@@ -16,11 +16,6 @@ import (
 	"github.com/musterhq/muster/internal/resource"
 )
 
-// HealthPack is the pack by which nodes tell how they fare. Its queries are
-// known by these names; they come with Muster, and a revision without them
-// fails the gates that need them.
-const HealthPack = "muster-health"
-
 // health are the health pack's queries, as agents name them.
 type health struct{ worker, agent, schedule string }
 
@@ -126,9 +121,9 @@ func NewMonitor(store CostStore, log *slog.Logger, now func() time.Time) *Monito
 	return &Monitor{
 		store: store, log: log, now: now, since: now(),
 		health: health{
-			worker:   resource.AgentName(HealthPack, "worker"),
-			agent:    resource.AgentName(HealthPack, "agent"),
-			schedule: resource.AgentName(HealthPack, "schedule"),
+			worker:   resource.AgentName(resource.HealthPack, "worker"),
+			agent:    resource.AgentName(resource.HealthPack, "agent"),
+			schedule: resource.AgentName(resource.HealthPack, "schedule"),
 		},
 		nodes: map[string]*record{}, queries: map[queryKey]*query{}, kept: map[queryKey]Cost{},
 	}

@@ -348,7 +348,7 @@ func TestHealthPack(t *testing.T) {
 	if d := cmp.Diff([]string{"Pack/base", "Pack/muster-health", "Profile/base"}, packs); d != "" {
 		t.Error(d)
 	}
-	o, _ := set.Get(resource.Key{Kind: "Pack", Name: rollout.HealthPack})
+	o, _ := set.Get(resource.Key{Kind: "Pack", Name: resource.HealthPack})
 	pack, ok := o.Spec.(*resource.Pack)
 	if !ok {
 		t.Fatal("there is no health pack")
@@ -373,7 +373,7 @@ func TestHealthPack(t *testing.T) {
 	must(t, err)
 	for _, i := range report.Items {
 		// What base asks of users and processes is sensitive wherever it is asked.
-		if limit := map[string]policy.Tier{rollout.HealthPack: policy.Internal, "base": policy.Sensitive}[i.Name]; !i.Allowed(limit) {
+		if limit := map[string]policy.Tier{resource.HealthPack: policy.Internal, "base": policy.Sensitive}[i.Name]; !i.Allowed(limit) {
 			t.Errorf("%s %s: tier %s %v %v", i.Key, i.Path, i.Verdict.Tier, i.Verdict.Reasons, i.Verdict.Findings)
 		}
 	}
