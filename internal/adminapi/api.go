@@ -159,6 +159,7 @@ type API struct {
 	routes  []Route
 	handler http.Handler
 	started time.Time
+	large   largeTurns
 }
 
 // Route is one line of the route table.
@@ -176,7 +177,7 @@ const (
 
 // New returns the admin API with the UI at /.
 func New(o Options) *API {
-	a := &API{Options: o, started: o.Now()}
+	a := &API{Options: o, started: o.Now(), large: newLargeTurns()}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Muster", o.Version)
 	config.CreateHooks = nil // no links to schemas in every answer

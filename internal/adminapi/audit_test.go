@@ -346,7 +346,7 @@ func (w *world) pending() adminapi.Change {
 	second := w.change(bob, packDocument("second", "600"))
 	for path, in := range map[string]any{
 		"/changes/" + first.ID + "/approve": adminapi.ApproveInput{Hash: first.Hash, Password: password},
-		"/emergency/safe-config":            adminapi.SafeInput{Selector: "none", Reason: "x"},
+		"/emergency/safe-config":            adminapi.SafeInput{Selector: "hostname = nobody", Reason: "x"},
 	} {
 		if err := w.call("POST", path, nil, in, nil); err != nil {
 			w.t.Fatal(err)

@@ -38,6 +38,11 @@ func (a *API) propose(ctx context.Context, in *body[ChangeInput]) (*body[Change]
 		Author: session(ctx).UserName, Message: in.Body.Message, Delete: in.Body.Delete, Prune: in.Body.Prune,
 		DryRun: in.Body.DryRun, Expect: in.Body.Expect,
 	}
+	done, err := a.large.turn(ctx, in.Body.Files)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	for _, f := range in.Body.Files {
 		objects, err := resource.Parse(f.Name, []byte(f.Content))
 		if err != nil {
@@ -50,6 +55,44 @@ func (a *API) propose(ctx context.Context, in *body[ChangeInput]) (*body[Change]
 		return nil, err
 	}
 	return &body[Change]{changeDocument(c)}, nil
+}
+
+// Bounds of the large sets of documents that are read and judged at a time: one
+// takes some hundred megabytes.
+const (
+	largeFiles  = 256 << 10 // bytes from which files are large
+	largeAtOnce = 2
+	largeQueue  = 8 // with those that wait, which hold their text
+)
+
+// largeTurns gives large sets of documents their turn.
+type largeTurns struct{ queue, work chan struct{} }
+
+func newLargeTurns() largeTurns {
+	return largeTurns{make(chan struct{}, largeQueue), make(chan struct{}, largeAtOnce)}
+}
+
+// turn waits until files may be read; call done then. Small ones need not wait.
+func (t largeTurns) turn(ctx context.Context, files []File) (done func(), err error) {
+	size := 0
+	for _, f := range files {
+		size += len(f.Content)
+	}
+	if size < largeFiles {
+		return func() {}, nil
+	}
+	select {
+	case t.queue <- struct{}{}:
+	default:
+		return nil, errs.New(errs.Busy, "%d other large sets of documents are being judged; try again in some seconds", largeQueue)
+	}
+	select {
+	case t.work <- struct{}{}:
+		return func() { <-t.work; <-t.queue }, nil
+	case <-ctx.Done():
+		<-t.queue
+		return nil, ctx.Err()
+	}
 }
 
 func changeDocument(c change.Change) Change {

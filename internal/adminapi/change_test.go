@@ -156,3 +156,18 @@ func TestChangePages(t *testing.T) {
 		}
 	}
 }
+
+// TestPropose_large: however many large sets come at once, the server's memory
+// holds few of them; small changes go on.
+func TestPropose_large(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	large := packDocument("large", "600") + "# " + strings.Repeat("x", adminapi.LargeFiles)
+	w.change(w.client, large)
+	w.api.FillLarge()
+	in := adminapi.ChangeInput{DryRun: true, Files: []adminapi.File{{Name: "large.yaml", Content: large}}}
+	if err := w.call("POST", "/changes", nil, in, nil); adminapi.Status(err) != 503 {
+		t.Errorf("one too many: %v", err)
+	}
+	w.change(w.client, packDocument("small", "600"))
+}

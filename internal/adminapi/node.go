@@ -174,23 +174,24 @@ func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[TaggedNode],
 	return &body[TaggedNode]{out}, nil
 }
 
-// mayTag refuses tags during a freeze if they give the node another config: they
-// would change what it runs as an edit of a selector does.
+// mayTag refuses tags during a freeze if they give the node another config, by
+// themselves, by what tag rules make of them, or by a stage or the safe config that
+// looks at them: they would change what it runs as an edit of a selector does.
 func (a *API) mayTag(ctx context.Context, id string, tags []string) error {
 	reason, frozen := a.Freezer.Frozen()
 	n := a.Registry.Lookup(id)
 	if !frozen || n == nil {
 		return nil
 	}
+	given := slices.Clone(tags)
 	for _, t := range n.TagSources {
-		if t.Source != node.SourceHand { // stays, or at most goes
-			tags = append(tags, t.Tag)
+		if t.Source != node.SourceHand && !strings.HasPrefix(t.Source, node.RuleSource("")) { // stays, or at most goes
+			given = append(given, t.Tag)
 		}
 	}
-	s := a.Catalog.Snapshot(n)
-	before, errBefore := s.Config(n)
-	after, errAfter := s.Config(n.WithTags(tags))
-	if errBefore == nil && errAfter == nil && before.Hash == after.Hash {
+	tagged := n.WithTags(given)
+	tagged = a.Catalog.Snapshot(tagged).As(tagged)
+	if a.Catalog.Expected(n).Hash == a.Catalog.Expected(tagged).Hash {
 		return nil
 	}
 	reason = "the tags give the node another config, and changes are frozen: " + reason

@@ -369,3 +369,43 @@ func TestTag_frozen(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTag_frozenRule: nor by what a tag rule, or a stage, makes of the tag.
+func TestTag_frozenRule(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	n := w.enrol("h1")
+	w.enrol("h2")
+	w.change(w.client, strings.Replace(packDocument("db", "600"), "spec: {", "spec: {selector: tag = db, ", 1)+
+		"apiVersion: muster/v1\nkind: TagRule\nname: dbs\nspec: {selector: tag = store, tags: [db]}\n---\n"+
+		"apiVersion: muster/v1\nkind: RolloutPolicy\nname: r\nspec: {stages: [{selector: tag = canary, bake: 1h}]}\n")
+	w.change(w.client, packDocument("everywhere", "600"))
+	if err := w.call("POST", "/rollouts/current/advance", nil, adminapi.ReasonInput{Reason: "begin"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.call("POST", "/freeze/on", nil, adminapi.ReasonInput{Reason: "incident 7"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for tag, status := range map[string]int{"store": 403, "canary": 403, "owner-ada": 0} {
+		if err := w.call("PUT", "/nodes/"+n.ID+"/tags", nil, adminapi.TagsInput{Tags: []string{tag}}, nil); adminapi.Status(err) != status {
+			t.Errorf("%s: %v", tag, err)
+		}
+	}
+}
+
+// TestNames_own: nobody is called as the audit log calls Muster itself.
+func TestNames_own(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"system", "setup"} {
+		in := adminapi.SetupInput{Token: setupToken, Username: name, Password: password}
+		if err := adminapi.NewClient(w.url, "", w.http).Call(t.Context(), "POST", "/setup", nil, in, nil); adminapi.Status(err) != 400 {
+			t.Errorf("first %s: %v", name, err)
+		}
+	}
+	w.setUp()
+	for _, name := range []string{"system", "setup"} {
+		if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: name, Password: password, Own: password}, nil); adminapi.Status(err) != 400 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

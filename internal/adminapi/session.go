@@ -32,6 +32,9 @@ func (a *API) setupState(ctx context.Context, _ *none) (*body[SetupState], error
 }
 
 func (a *API) setup(ctx context.Context, in *body[SetupInput]) (*sessionOutput, error) {
+	if err := checkOwnName(in.Body.Username); err != nil {
+		return nil, err
+	}
 	u, err := a.Setup.Make(ctx, in.Body.Token, in.Body.Username, in.Body.Password)
 	if errs.Is(err, errs.Forbidden) {
 		a.refused(ctx, "setup", "user.create", in.Body.Username, err)

@@ -3,8 +3,11 @@ package adminapi
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/change"
+	"github.com/musterhq/muster/internal/errs"
 )
 
 func (a *API) registerUsers() {
@@ -28,7 +31,19 @@ func userDocument(u account.User) User {
 	return User{ID: u.ID, Name: u.Name, CreatedAt: u.CreatedAt.UTC()}
 }
 
+// checkOwnName refuses names under which Muster itself is in the audit log: what
+// such a person does would be taken for what the server did.
+func checkOwnName(name string) error {
+	if slices.Contains([]string{change.System, "setup"}, name) {
+		return errs.Field("username", "%q is how the audit log calls Muster itself; choose another", name)
+	}
+	return nil
+}
+
 func (a *API) createUser(ctx context.Context, in *body[UserInput]) (*body[User], error) {
+	if err := checkOwnName(in.Body.Name); err != nil {
+		return nil, err
+	}
 	if err := a.prove(ctx, "user.create", in.Body.Name, in.Body.Own); err != nil {
 		return nil, err
 	}

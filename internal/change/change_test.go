@@ -2,10 +2,12 @@ package change_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,11 +66,15 @@ type recorder struct {
 	*audit.Log
 
 	broken error
+	before func(action string) // nil for nothing
 }
 
 func (r *recorder) Record(ctx context.Context, actor, action, target string, detail any) error {
 	if r.broken != nil {
 		return r.broken
+	}
+	if r.before != nil {
+		r.before(action)
 	}
 	return r.Log.Record(ctx, actor, action, target, detail)
 }
@@ -652,4 +658,129 @@ func TestDelete(t *testing.T) {
 	if err != nil || c.Tier != policy.Sensitive || c.State != change.Pending {
 		t.Errorf("tier %s, %s, %v", c.Tier, c.State, err)
 	}
+}
+
+// TestTakenAway: so does what goes from an object that stays, and what empties
+// configs.
+func TestTakenAway(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(doc("Pack", "p", "{queries: {q: {query: SELECT path FROM crontab, interval: 600}}}") + doc("ApprovalPolicy", "two", "{rules: [{tier: 2, approvals: 1}]}"))
+	for name, c := range map[string]struct {
+		text string
+		tier policy.Tier
+	}{
+		"another query": {harmless("p", "600"), policy.Sensitive},
+		"nobody's":      {doc("OnDisk", "all", "{selector: all}"), policy.Dangerous},
+	} {
+		got, err := w.propose("eve", c.text)
+		if err != nil || got.Tier != c.tier || got.State != change.Pending {
+			t.Errorf("%s: tier %s, %s, %v", name, got.Tier, got.State, err)
+		}
+	}
+}
+
+// TestApprove_tagged: a rule for the nodes of a tag is not got round by a tag rule
+// that takes the tag away, or gives it, and changes no config.
+func TestApprove_tagged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.apply(doc("TagRule", "dbs", `{selector: 'hostname = "db-1"', tags: [db]}`) + doc("ApprovalPolicy", "dbs", "{rules: [{selector: tag = db, approvals: 1}]}"))
+	w.nodes[2] = node.IdentityOf(node.Node{
+		ID: "db-1", Hostname: "db-1", Platform: "linux", Tags: []string{"db"}, TagSources: []node.TagSource{{Tag: "db", Source: node.RuleSource("dbs")}},
+	})
+	for name, rule := range map[string]string{
+		"away":    `{selector: 'hostname = "web-1"', tags: [web]}`,
+		"another": `{selector: 'hostname = "db-*"', tags: [db]}`,
+	} {
+		c, err := w.propose("eve", doc("TagRule", "dbs", rule))
+		if err != nil || c.State != change.Pending || c.Effect.Nodes != 0 {
+			t.Errorf("%s: %s, %+v, %v", name, c.State, c.Effect, err)
+		}
+	}
+	w.apply(doc("TagRule", "other", `{selector: 'hostname = "web-1"', tags: [web]}`))
+}
+
+// TestRestore_rules: what comes back at once is what the rules of now let run,
+// not those of then.
+func TestRestore_rules(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	curl := doc("Pack", "c", "{queries: {q: {query: \"SELECT result FROM curl WHERE url = 'http://a'\", interval: 600}}}")
+	w.apply(curl + doc("PolicyException", "e", "{sql: \"SELECT result FROM curl WHERE url = 'http://a'\", reason: r}") +
+		doc("ApprovalPolicy", "two", "{rules: [{tier: 3, approvals: 1}]}"))
+	c, err := w.service.Propose(t.Context(), change.Proposal{Author: "ada", Message: "x", Delete: []resource.Key{{Kind: "Pack", Name: "c"}, {Kind: "PolicyException", Name: "e"}}})
+	w.ok(err)
+	_, err = w.service.Approve(t.Context(), c.ID, "bob", c.Hash)
+	w.ok(err)
+	_, err = w.service.Restore(t.Context(), 2, "eve", "curl again")
+	w.want(errs.Conflict, err)
+	if strings.Contains(w.served("a"), "curl") {
+		t.Error("the query runs without its exception")
+	}
+}
+
+// TestPropose_interrupted: a change that a crash kept from being applied is no
+// change that waits for approvals.
+func TestPropose_interrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	c, err := w.service.Propose(t.Context(), change.Proposal{Author: "ci", Message: "why", DryRun: true, Objects: w.objects(harmless("p", "600"))})
+	w.ok(err)
+	c.State = change.Pending
+	kept, err := w.store.CreateChange(t.Context(), c)
+	w.ok(err)
+	again, err := w.propose("ci", harmless("p", "600"))
+	w.ok(err)
+	if again.ID != kept.ID || again.State != change.Applied || w.head() != 2 || !strings.Contains(w.served("a"), `"interval":600`) {
+		t.Errorf("change %s is %s, revision %d", again.ID, again.State, w.head())
+	}
+}
+
+// TestAudit_large: the entry of a large change says what a small one's does.
+func TestAudit_large(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var text strings.Builder
+	for i := range 1000 {
+		text.WriteString(harmless(strings.Repeat("n", 55)+strconv.Itoa(i), "600"))
+	}
+	c, err := w.service.Propose(t.Context(), change.Proposal{Author: "ada", Message: strings.Repeat("\x01", 2000), Objects: w.objects(text.String())})
+	w.ok(err)
+	entries, err := w.store.AuditEntries(t.Context(), audit.Filter{Limit: 1})
+	w.ok(err)
+	var detail struct {
+		Nodes     int      `json:"nodes"`
+		Edits     []string `json:"edits"`
+		MoreEdits int      `json:"more_edits"`
+	}
+	w.ok(json.Unmarshal([]byte(entries[0].Detail), &detail))
+	if detail.Nodes != 5 || len(detail.Edits) < 100 || len(detail.Edits)+detail.MoreEdits != 1000 {
+		t.Errorf("%d nodes, %d and %d edits", detail.Nodes, len(detail.Edits), detail.MoreEdits)
+	}
+	if e := entries[0]; e.Action != "change.apply" || e.ContentHash != c.Hash || e.Reason == "" {
+		t.Errorf("%s of %s, because %q", e.Action, e.ContentHash, e.Reason)
+	}
+}
+
+// TestFreeze_meanwhile: a freeze that begins while a change is on its way holds it
+// up.
+func TestFreeze_meanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.audit.before = func(action string) {
+		if action == "change.apply" {
+			w.ok(w.freezer.Freeze(t.Context(), "bob", "incident 7"))
+		}
+	}
+	_, err := w.propose("ada", harmless("p", "600"))
+	w.want(errs.Conflict, err)
+	w.audit.before = nil
+	_, err = w.propose("ada", harmless("p", "600"))
+	w.want(errs.Forbidden, err)
+	if w.head() != 1 {
+		t.Error("it passed the freeze")
+	}
+	w.ok(w.freezer.Thaw(t.Context(), "bob", "over"))
+	w.apply(harmless("p", "600"))
 }

@@ -157,6 +157,9 @@ func (f *Freezer) Freeze(ctx context.Context, by, reason string) error {
 
 // Thaw ends the freeze that was made by hand. Windows and outside freezes go on.
 func (f *Freezer) Thaw(ctx context.Context, by, reason string) error {
+	if strings.TrimSpace(reason) == "" {
+		return errs.Field("reason", "is missing; write why changes may go on, as with -m")
+	}
 	if f.State().ByHand == "" {
 		return errs.New(errs.Conflict, "there is no freeze made by hand; windows are resources, and an outside freeze ends outside")
 	}

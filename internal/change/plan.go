@@ -21,6 +21,7 @@ type plan struct {
 	before, after *resource.Snapshot
 	policy        *resource.RolloutPolicy // nil: at once
 	rolloutName   string
+	version       int64 // the serving version of the moment that was judged
 }
 
 // plan judges a proposal against the head.
@@ -160,10 +161,10 @@ func (s *Service) judgeItems(p *plan, report resource.Report) error {
 	for _, e := range p.Edits {
 		edited = append(edited, e.Key)
 		kind, _ := resource.LookupKind(e.Kind)
-		governs = governs || kind.Governs
+		governs = governs || kind.Governs || e.Kind == onDiskKind
 	}
 	p.Tier = report.Tier(edited)
-	if err := s.judgeDeleted(p); err != nil {
+	if err := s.judgeReplaced(p); err != nil {
 		return err
 	}
 	if governs {
@@ -182,20 +183,24 @@ func (s *Service) judgeItems(p *plan, report resource.Report) error {
 	return nil
 }
 
-// judgeDeleted gives the change the tier of what it takes away: who removes what
-// sees blinds.
-func (s *Service) judgeDeleted(p *plan) error {
-	var deleted []resource.Key
+// onDiskKind governs too: its nodes are served nothing to run. Unlike what else
+// governs it is in what a node runs, so that going back undoes it.
+const onDiskKind = "OnDisk"
+
+// judgeReplaced gives the change the tier of what it takes away, with an object or
+// out of one: who removes what sees blinds.
+func (s *Service) judgeReplaced(p *plan) error {
+	var replaced []resource.Key
 	for _, e := range p.Edits {
-		if e.Op == resource.Delete {
-			deleted = append(deleted, e.Key)
+		if e.Op != resource.Create {
+			replaced = append(replaced, e.Key)
 		}
 	}
-	if len(deleted) == 0 {
+	if len(replaced) == 0 {
 		return nil
 	}
 	report, err := resource.Check(p.current, s.Engine, s.Now())
-	p.Tier = max(p.Tier, report.Tier(deleted))
+	p.Tier = max(p.Tier, report.Tier(replaced))
 	return err
 }
 
@@ -251,7 +256,7 @@ func (s *Service) judgeEffect(p *plan) error {
 			e.After = e.After.max(s.price(p.after, then, priced))
 		}
 		for _, b := range budgets {
-			if b.means(n) {
+			if b.means(n) || b.means(then) {
 				b.judge(p, n, s.price(p.before, n, priced), s.price(p.after, then, priced))
 			}
 		}
@@ -286,7 +291,9 @@ func (s *Service) judgeLockout(ctx context.Context, p *plan) error {
 	return nil
 }
 
-// fits reports whether a rule is for the nodes that a change affects.
+// fits reports whether a rule is for the nodes that a change affects. A node that
+// the change's tag rules bring under the rule, or out of it, is one of them: else
+// who took its tag away first would need nobody for what comes after.
 func (s *Service) fits(p *plan, r resource.ApprovalRule) bool {
 	if r.NodesOver > 0 && p.Effect.Nodes <= r.NodesOver {
 		return false
@@ -299,11 +306,16 @@ func (s *Service) fits(p *plan, r resource.ApprovalRule) bool {
 		return true // it was checked; one that cannot be read fits
 	}
 	for n := range s.Nodes.All {
-		if !w.Match(n) {
+		then := p.after.As(n)
+		was, is := w.Match(p.before.As(n)), w.Match(then)
+		if was != is {
+			return true
+		}
+		if !was && !w.Match(n) {
 			continue
 		}
 		before, errBefore := p.before.Config(n)
-		after, errAfter := p.after.Config(p.after.As(n))
+		after, errAfter := p.after.Config(then)
 		if errBefore != nil || errAfter != nil || before.Hash != after.Hash {
 			return true
 		}
@@ -339,12 +351,13 @@ func rolloutPolicy(set *resource.Set, tier policy.Tier) (name string, best *reso
 
 // judgeMoment refuses what is right, but not now.
 func (s *Service) judgeMoment(ctx context.Context, p *plan) error {
-	if reason, frozen := s.Freezer.Frozen(); frozen {
-		p.refuse("changes are frozen: %s; muster freeze break asks for break-glass", reason)
-	}
-	serving, err := s.Store.Serving(ctx)
+	serving, err := s.Store.Serving(ctx) // before the freeze is asked for: one that begins after has another version
 	if err != nil {
 		return err
+	}
+	p.version = serving.Version
+	if reason, frozen := s.Freezer.Frozen(); frozen {
+		p.refuse("changes are frozen: %s; muster freeze break asks for break-glass", reason)
 	}
 	if r := serving.Rollout; r != nil {
 		p.refuse("revision %d is still rolling out (%s); finish it, or go back, before the next: muster rollout status", r.Revision, r.State)

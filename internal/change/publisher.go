@@ -212,6 +212,9 @@ func (p *Publisher) ServeSafe(ctx context.Context, by, selector, reason string) 
 	if _, err := node.ParseWhere("selector", selector); err != nil {
 		return err
 	}
+	if strings.EqualFold(strings.TrimSpace(selector), "none") {
+		return errs.Field("selector", "means nobody; muster emergency end ends it")
+	}
 	if strings.TrimSpace(reason) == "" {
 		return errs.Field("reason", "is missing; write why, as with -m")
 	}
@@ -225,6 +228,9 @@ func (p *Publisher) ServeSafe(ctx context.Context, by, selector, reason string) 
 
 // EndSafe serves the nodes again what their revision says.
 func (p *Publisher) EndSafe(ctx context.Context, by, reason string) error {
+	if strings.TrimSpace(reason) == "" {
+		return errs.Field("reason", "is missing; write why, as with -m")
+	}
 	if _, safe := p.Serving(); safe == nil {
 		return errs.New(errs.Conflict, "nobody is served the safe config")
 	}

@@ -54,6 +54,9 @@ type Service struct {
 	// applying lets one change become a revision at a time, so that each is judged
 	// against what it is put upon. Another server's is found by the store.
 	applying sync.Mutex
+	// planning lets one dry run be judged at a time, beside that: however many
+	// there are, and however large, they must not hold up going back.
+	planning sync.Mutex
 }
 
 // NewService returns a Service.
@@ -78,8 +81,12 @@ type Proposal struct {
 // beside an error of kind Forbidden, or without an error in a dry run. Nothing is
 // changed by halves.
 func (s *Service) Propose(ctx context.Context, p Proposal) (Change, error) {
-	s.applying.Lock()
-	defer s.applying.Unlock()
+	turn := &s.applying
+	if p.DryRun {
+		turn = &s.planning
+	}
+	turn.Lock()
+	defer turn.Unlock()
 	plan, err := s.plan(ctx, p)
 	if err != nil {
 		return Change{}, err
@@ -98,6 +105,9 @@ func (s *Service) Propose(ctx context.Context, p Proposal) (Change, error) {
 		return *c, errs.Field("message", "is missing; write why, as with -m")
 	}
 	if had, err := s.waiting(ctx, c.Hash); err != nil || had != nil {
+		if had != nil && had.Needed == 0 && c.Needed == 0 {
+			return s.apply(ctx, *had, p.Author) // it waits for nobody: a crash kept it from being applied
+		}
 		return *cmp.Or(had, c), err
 	}
 	action := "change.propose"
@@ -148,14 +158,18 @@ func (s *Service) refuse(ctx context.Context, actor, action string, c Change) er
 	return errs.New(errs.Forbidden, "the change is refused: %s", reason)
 }
 
+// maxSummary bounds the edits that an audit entry names, which has room for some
+// 400; the hash binds all of them.
+const maxSummary = 250
+
 // summary is what the audit log says of a change.
 func summary(c Change) map[string]any {
 	edits := []string{}
-	for _, e := range c.Edits {
+	for _, e := range c.Edits[:min(len(c.Edits), maxSummary)] {
 		edits = append(edits, fmt.Sprintf("%s %s %s", e.Op, e.Key, e.After))
 	}
 	return map[string]any{
-		"id": c.ID, "hash": c.Hash, "message": c.Message, "base": c.Base, "tier": c.Tier, "edits": edits,
+		"id": c.ID, "hash": c.Hash, "reason": c.Message, "base": c.Base, "tier": c.Tier, "edits": edits, "more_edits": len(c.Edits) - len(edits),
 		"nodes": c.Effect.Nodes, "needed": c.Needed, "approvals": append([]Approval{}, c.Approvals...), "rollout": c.Rollout,
 	}
 }
@@ -248,6 +262,9 @@ func (s *Service) Withdraw(ctx context.Context, id, by, reason string) (Change, 
 }
 
 func (s *Service) end(ctx context.Context, id, by string, to State, reason string) (Change, error) {
+	if strings.TrimSpace(reason) == "" {
+		return Change{}, errs.Field("reason", "is missing; write why, as with -m")
+	}
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	c, err := s.open(ctx, id)
@@ -306,7 +323,7 @@ func (s *Service) commit(ctx context.Context, p *plan, was State) (Change, error
 	rev.ChangeID, rev.Author, rev.Message = c.ID, c.Author, c.Message
 	c.State, c.Revision, c.DecidedAt = Applied, rev.Number, s.Now().UTC()
 	c.DecidedBy = cmp.Or(c.DecidedBy, c.Author)
-	commit := Commit{Revision: rev, Objects: objects, Change: &c, Was: was}
+	commit := Commit{Revision: rev, Objects: objects, Change: &c, Was: was, Version: p.version}
 	if p.policy != nil && c.Effect.Nodes > 0 {
 		commit.Opens = rollout.New(rev.Number, p.head.Number, p.rolloutName, p.policy, s.Now())
 	}
@@ -402,9 +419,6 @@ func (s *Service) back(ctx context.Context, number int64, set *resource.Set, by,
 	switch {
 	case r != nil && r.Base == number:
 	case r == nil && head.Parent == number && head.Restores == 0 && age < backFor && age > -clockSkew:
-		if err := s.judgeBack(set); err != nil {
-			return Revision{}, err
-		}
 	default:
 		return Revision{}, errNotBack
 	}
@@ -414,6 +428,11 @@ func (s *Service) back(ctx context.Context, number int64, set *resource.Set, by,
 	}
 	if set, err = underRules(set, newest); err != nil {
 		return Revision{}, err
+	}
+	if r == nil { // while it rolls out, the other nodes still run it
+		if err := s.judgeBack(set); err != nil {
+			return Revision{}, err
+		}
 	}
 	detail := map[string]any{"revision": number, "hash": set.Hash(), "reason": reason, "head": head.Number}
 	if err := s.Audit.Record(ctx, by, "revision.restore", fmt.Sprint(number), detail); err != nil {

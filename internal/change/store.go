@@ -44,7 +44,7 @@ type Revisions interface {
 	Objects(ctx context.Context, hashes []string) (map[string][]byte, error)
 	// Commit keeps a revision, and in the same transaction what belongs to it. It
 	// raises the serving version. Conflict if the head is not the revision's
-	// parent, or another rollout is open.
+	// parent, another rollout is open, or the serving version is not that of c.
 	Commit(ctx context.Context, c Commit) error
 	// Serving returns what is to be served now.
 	Serving(ctx context.Context) (Serving, error)
@@ -65,6 +65,9 @@ type Commit struct {
 	Opens *rollout.Rollout
 	// Closes is the rollout that ends with it; nil for none.
 	Closes *rollout.Rollout
+	// Version is the serving version that it was judged by: a freeze that began
+	// since must not be passed. 0 for any.
+	Version int64
 }
 
 // Serving is what is to be served, as it was at one moment.

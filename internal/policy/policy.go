@@ -4,9 +4,11 @@
 // connection. People see the same verdict wherever they ask: as they type, in a
 // dry run, in an import, at a live query.
 //
-// What cannot be proven harmless is not: a text that does not prepare, an
-// unknown table or option, an argument that is not a literal has the highest
-// tier, with the reason.
+// What is not understood is dangerous: a text that does not prepare, an unknown
+// table or option, an argument that hides a constant has the highest tier, with
+// the reason. An argument that comes from other tables' rows keeps the tier of its
+// table, with a note; where Rules say which arguments are allowed, only literals
+// among them are proven.
 //
 // Sources: the tables, columns and flags of osquery at commit a5b14f63d (see
 // NOTICE).
@@ -60,8 +62,8 @@ type Finding struct {
 	Message string `json:"message"`
 	// Severity is Refused, Warning or Note.
 	Severity Severity `json:"severity"`
-	Line     int      `json:"line,omitempty"`   // from 1; 0 means the whole text
-	Column   int      `json:"column,omitempty"` // in characters, from 1
+	Line     int      `json:"line"`   // from 1; 0 means the whole text
+	Column   int      `json:"column"` // in characters, from 1
 }
 
 // Severity is how bad a finding is.

@@ -272,12 +272,19 @@ func (a *analysis) read(name, columnName string) bool {
 		return true
 	}
 	_, isView := c.viewCosts[name]
-	isCTE := columnName == "" && slices.ContainsFunc(a.names, func(n cte) bool { return n.name == name })
+	isCTE := columnName == "" && !isReserved(name) && slices.ContainsFunc(a.names, func(n cte) bool { return n.name == name })
 	if isView || isCTE || name == "json_each" || name == "json_tree" {
 		return true
 	}
 	a.refuse("forbidden-table", a.where(name), "%s is no table of osquery; it shows or changes SQLite itself", name)
 	return false
+}
+
+// isReserved reports whether SQLite has a table of that name of itself. A name
+// of WITH that is the same would hide a use of it.
+func isReserved(name string) bool {
+	return strings.HasPrefix(name, "sqlite_") || strings.HasPrefix(name, "pragma_") ||
+		slices.Contains([]string{"dbstat", "bytecode", "tables_used", "fts3tokenize"}, name)
 }
 
 func (a *analysis) use(t *table) *use {
@@ -389,7 +396,7 @@ func (a *analysis) unknownColumn(e *sqlError, name string) {
 	short := unquoted[strings.LastIndexByte(unquoted, '.')+1:]
 	offset := a.near(e, short)
 	if offset >= 0 && offset < len(a.query.SQL) && a.query.SQL[offset] == '"' {
-		a.refuse("unknown-column", offset, "there is no column %s; a text stands in single quotes: '%s'", unquoted, unquoted)
+		a.refuse("unknown-column", offset, "there is no column %s; a text stands in single quotes: '%s'", unquoted, strings.ReplaceAll(unquoted, "'", "''"))
 		return
 	}
 	a.refuse("unknown-column", offset, "there is no column %s%s", unquoted, similar(short, a.knownColumns()))

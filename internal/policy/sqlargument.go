@@ -126,7 +126,7 @@ func secretPlaces() []string {
 		"/library/keychains/", "login.keychain", "/chrome/default/login data", "/login data", "cookies.sqlite", "logins.json", "key4.db",
 		"/config/sam", "/config/security", "/ntds.dit", "/unattend.xml",
 		"hkey_local_machine/sam", "hkey_local_machine/security", "hklm/sam", "hklm/security", "/winlogon/defaultpassword",
-		"/proc/kcore", "/dev/mem", "/dev/kmem", "/etc/osquery/enroll", "osquery.secret",
+		"/var/db/systemkey", "/proc/kcore", "/dev/mem", "/dev/kmem", "/etc/osquery/enroll", "osquery.secret",
 	}
 }
 
@@ -134,6 +134,9 @@ func secretPlaces() []string {
 // a secret. A wildcard counts when it stands for a few letters of a name, not
 // for a whole one: /etc/% lists a directory, /etc/shado_ hides what it asks.
 func secretArgument(value string) bool {
+	if decoded := unescaped(value); decoded != value && secretArgument(decoded) {
+		return true
+	}
 	v := strings.ToLower(strings.ReplaceAll(value, `\`, "/"))
 	v = strings.ReplaceAll(v, "//", "/")
 	clean := path.Clean(v) // takes /../ and /./ out
@@ -143,12 +146,43 @@ func secretArgument(value string) bool {
 	if isProcessSecret(clean) {
 		return true
 	}
+	if isSystemKeychain(clean) {
+		return false
+	}
 	for _, s := range secretPlaces() {
 		if strings.Contains(clean, s) || likeTail(clean, s) {
 			return true
 		}
 	}
 	return false
+}
+
+// unescaped resolves \uXXXX, by which a text in JSON can hide a letter.
+func unescaped(value string) string {
+	var b strings.Builder
+	for rest := value; ; {
+		before, after, ok := strings.Cut(rest, `\u`)
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		const digits = 4
+		if n, err := strconv.ParseUint(after[:min(digits, len(after))], 16, 16); err == nil && len(after) >= digits {
+			b.WriteRune(rune(n))
+			rest = after[digits:]
+			continue
+		}
+		b.WriteString(`\u`)
+		rest = after
+	}
+}
+
+// isSystemKeychain reports whether a path is one of the system's keychains,
+// whose certificates everybody asks for. What is secret in them needs
+// /var/db/SystemKey.
+func isSystemKeychain(clean string) bool {
+	return !strings.ContainsAny(clean, "%_*?[{") &&
+		(strings.HasPrefix(clean, "/library/keychains/system") || strings.HasPrefix(clean, "/system/library/keychains/"))
 }
 
 // isProcessSecret reports whether a path is an environment or the memory of a
@@ -189,13 +223,14 @@ func likeTail(pattern, secret string) bool {
 }
 
 // coversDisk reports whether a path pattern means everything below the root of
-// a disk or hive: %% before any name.
+// a disk or hive: %% before any name. One without a root begins where the agent
+// runs, which is the root for a service.
 func coversDisk(value string) bool {
 	if len(value) > 1 && value[1] == ':' {
 		value = value[2:]
 	}
-	if !isRooted(value) {
-		return false
+	if !strings.ContainsFunc(value, isSlash) {
+		return false // a pattern of something else, as LIKE '%%x%%'
 	}
 	for _, part := range strings.FieldsFunc(value, isSlash) {
 		if strings.Contains(part, "%%") || strings.Contains(part, "**") {

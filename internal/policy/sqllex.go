@@ -193,7 +193,9 @@ func literals(tokens []token) []token {
 
 // computedConstants returns the offsets of those names that are compared with
 // a value that needs no row and is yet no literal: 'a' || 'b', char(47),
-// replace('x', 'y', 'z').
+// replace('x', 'y', 'z'). It also returns those of calls that make a text of
+// literals alone, if any of the names is in the text: they may reach it in a
+// list, a row value, a sub-query or a WITH.
 func computedConstants(tokens []token, isColumn func(string) bool) []int {
 	var offsets []int
 	for i, t := range tokens {
@@ -209,7 +211,40 @@ func computedConstants(tokens []token, isColumn func(string) bool) []int {
 			offsets = append(offsets, t.offset)
 		}
 	}
+	if slices.ContainsFunc(tokens, func(t token) bool { return t.isName() && isColumn(strings.ToLower(t.value)) }) {
+		offsets = append(offsets, constantTexts(tokens)...)
+	}
 	return offsets
+}
+
+// constantTexts returns the offsets of calls that make a text of literals
+// alone. char(10) of one letter is none: it is how people write a line's end.
+func constantTexts(tokens []token) []int {
+	closing := parentheses(tokens)
+	var offsets []int
+	for i, t := range tokens {
+		if t.kind == blob {
+			offsets = append(offsets, t.offset) // CAST(x'…' AS TEXT)
+		}
+		if i+1 >= len(tokens) || !tokens[i+1].is("(") || !makesText(t) || closing[i+1] == 0 {
+			continue
+		}
+		inside := tokens[i+2 : closing[i+1]]
+		if isComputed(inside) || decodesText(t) && len(inside) == 1 && inside[0].kind == text {
+			offsets = append(offsets, t.offset)
+		}
+	}
+	return offsets
+}
+
+func makesText(t token) bool {
+	return slices.ContainsFunc([]string{
+		"replace", "substr", "substring", "printf", "format", "char", "concat", "concat_ws", "json_extract", "split", "regex_split", "regex_match",
+	}, t.names) || decodesText(t)
+}
+
+func decodesText(t token) bool {
+	return slices.ContainsFunc([]string{"from_base64", "unhex", "unistr"}, t.names)
 }
 
 func compares(t token) bool { return t.is("=") || t.is("==") || t.is("is") || t.is("like") }

@@ -5,13 +5,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Bounds of what a text may make an agent do, beyond the tables it reads.
 const (
 	maxWidth        = 1000       // of printf: beyond, it fills memory with blanks
 	maxNumber       = 10_000_000 // in a recursive query: rows that it likely makes
-	maxGrowth       = 10_000     // of a text by nested calls
+	manyRows        = 100_000    // in a recursive query: below, they take no time to speak of
+	maxGrowth       = 10_000     // of a text by nested calls and queries
+	maxMade         = 10_000_000 // bytes that the longest literal grows to
 	maxWildcards    = 8          // in one LIKE or GLOB pattern; each multiplies the work
 	shortInterval   = 60         // seconds; below, agents are busy with us
 	longestInterval = 604_800    // seconds; osquery skips queries with a longer one
@@ -22,6 +25,7 @@ const (
 func (a *analysis) judgeShape() {
 	a.judgeRecursion()
 	a.judgeGrowth()
+	anyWide := sync.OnceValue(a.anyWide)
 	for i, t := range a.tokens {
 		var next token
 		if i+1 < len(a.tokens) {
@@ -29,9 +33,9 @@ func (a *analysis) judgeShape() {
 		}
 		switch {
 		case (t.names("printf") || t.names("format")) && next.is("("):
-			a.judgeFormat(i)
-		case (t.is("like") || t.is("glob")) && next.kind == text:
-			a.judgePattern(next, "%*")
+			a.judgeFormat(i, anyWide)
+		case t.is("like") || t.is("glob"):
+			a.judgePattern(a.tokens[i+1:])
 		case (t.names("regex_match") || t.names("regex_split")) && next.is("("):
 			a.judgeRegex(i + 2)
 		}
@@ -41,92 +45,38 @@ func (a *analysis) judgeShape() {
 	}
 }
 
-// judgeRecursion weighs WITH RECURSIVE: without an end it never stops, and the
-// agent's only thread with it.
-func (a *analysis) judgeRecursion() {
-	if !a.recursive {
-		return
-	}
-	offset := a.where("recursive", "with")
-	has := func(words ...string) bool {
-		return slices.ContainsFunc(a.tokens, func(t token) bool { return slices.ContainsFunc(words, t.is) })
-	}
-	for _, t := range a.tokens {
-		n, err := strconv.ParseFloat(strings.ReplaceAll(t.raw, "_", ""), 64)
-		if t.kind == number && (err == nil && n > maxNumber || strings.HasPrefix(strings.ToLower(t.raw), "0x") && len(t.raw) > len("0xffffff")) {
-			a.verdict.add(Reason{Kind: "shape", Name: "recursive", Tier: Dangerous, Why: "a recursive query that may make " + t.raw + " rows"})
-		}
-	}
-	switch {
-	case !a.ends():
-		a.note("endless", Warning, offset, "the recursion has no condition and no LIMIT, so it never ends")
-		a.verdict.add(Reason{Kind: "shape", Name: "recursive", Tier: Dangerous, Why: "a recursive query without an end stops everything else on the host"})
-	case !has("limit"):
-		a.note("recursive", Warning, offset, "a recursive query without LIMIT runs as long as its data lets it; add LIMIT")
-		a.verdict.add(Reason{Kind: "shape", Name: "recursive", Tier: Sensitive, Why: "a recursive query without LIMIT"})
-	default:
-		a.note("recursive", Note, offset, "a recursive query")
-	}
-}
-
-// ends reports whether each WITH query that uses its own name has a condition
-// or a limit behind its UNION, or a join, or the whole text has a limit.
-func (a *analysis) ends() bool {
-	for _, c := range a.names {
-		body := a.tokens[c.start:c.end]
-		union := slices.IndexFunc(body, func(t token) bool { return t.is("union") })
-		if union < 0 || !slices.ContainsFunc(body, func(t token) bool { return t.names(c.name) }) {
-			continue
-		}
-		bounded := slices.ContainsFunc(body[union:], bounds)
-		outside := slices.ContainsFunc(a.tokens[c.end:], func(t token) bool { return t.is("limit") })
-		if !bounded && !outside {
-			return false
-		}
-	}
-	return true
-}
-
-// bounds reports whether a token may be what ends a recursion: a comparison, a
-// limit or a join.
-func bounds(t token) bool {
-	return slices.ContainsFunc([]string{
-		"<", ">", "<=", ">=", "=", "==", "<>", "!=", "between", "in", "like", "glob", "is", "exists", "limit", "using", "natural",
-	}, t.is)
-}
-
-// judgeGrowth multiplies what nested calls add to a text: replace('…', 'a',
-// 'aaaaaaaaaa') ten times makes gigabytes of a few bytes.
-func (a *analysis) judgeGrowth() {
-	growth := 1.0
-	for i, t := range a.tokens {
-		switch {
-		case t.names("hex") || t.names("quote"):
-			growth *= 2
-		case t.is(")") && i > 3 && a.functions["replace"] && a.tokens[i-1].kind == text && a.tokens[i-3].kind == text:
-			growth *= max(1, float64(len(a.tokens[i-1].value))/max(1, float64(len(a.tokens[i-3].value))))
-		}
-	}
-	if growth > maxGrowth {
-		a.note("growing-text", Warning, a.where("replace", "hex", "quote"), "the nested calls make a text longer by a factor of %.3g", growth)
-		a.verdict.add(Reason{Kind: "shape", Name: "growth", Tier: Dangerous, Why: "a text that grows with each call fills the memory of the host"})
-	}
-}
-
 // judgeFormat looks at the first argument of the printf at a token.
-func (a *analysis) judgeFormat(i int) {
+func (a *analysis) judgeFormat(i int, anyWide func() bool) {
 	call, argument := a.tokens[i], a.tokens[i+2:]
 	format := joined(argument)
-	if rest := argument[min(len(argument), format.count):]; format.count == 0 || len(rest) > 0 && !rest[0].is(",") && !rest[0].is(")") {
+	rest := argument[min(len(argument), format.count):]
+	computed := format.count == 0 || len(rest) > 0 && !rest[0].is(",") && !rest[0].is(")")
+	wide := isWide(format.value) || computed && anyWide()
+	switch {
+	case wide:
+		a.note("wide-format", Warning, call.offset, "the format makes a text of any width; write a width of at most %d", maxWidth)
+		a.verdict.add(Reason{Kind: "shape", Name: "format", Tier: Dangerous, Why: "a wide format fills the memory of the host"})
+	case computed:
 		a.note("computed-format", Note, call.offset, "the format of %s is computed, so its width cannot be told here", call.raw)
 		a.verdict.add(Reason{Kind: "shape", Name: "format", Tier: Sensitive, Why: "a computed format may have any width"})
-		return
 	}
-	for i := 0; i < len(format.value); i++ {
-		if format.value[i] != '%' {
+}
+
+// anyWide reports whether a computed format may be wide: every text of the query
+// may become the format, and every number a width.
+func (a *analysis) anyWide() bool {
+	return slices.ContainsFunc(literals(a.tokens), func(l token) bool { return isWide(l.value) }) ||
+		slices.ContainsFunc(a.tokens, func(t token) bool { return t.kind == number && numberOf(t) > maxWidth })
+}
+
+// isWide reports whether a format of printf has a width or precision that is
+// over maxWidth or comes from an argument.
+func isWide(format string) bool {
+	for i := 0; i < len(format); i++ {
+		if format[i] != '%' {
 			continue
 		}
-		spec := format.value[i+1:]
+		spec := format[i+1:]
 		end := strings.IndexFunc(spec, func(r rune) bool { return !strings.ContainsRune("-+ #0!,.*123456789", r) })
 		if end < 0 {
 			end = len(spec)
@@ -134,21 +84,25 @@ func (a *analysis) judgeFormat(i int) {
 		for field := range strings.SplitSeq(strings.TrimLeft(spec[:end], "-+ #0!,"), ".") {
 			n, err := strconv.Atoi(strings.TrimLeft(field, "-+ #0!,"))
 			if strings.Contains(field, "*") || err == nil && n > maxWidth || len(field) > len("1000000") {
-				a.note("wide-format", Warning, call.offset, "the format makes a text of any width; write a width of at most %d", maxWidth)
-				a.verdict.add(Reason{Kind: "shape", Name: "format", Tier: Dangerous, Why: "a wide format fills the memory of the host"})
-				return
+				return true
 			}
 		}
 		i += 1 + end // the letter behind, which may be another %
 	}
+	return false
 }
 
-// judgePattern counts the wildcards of a pattern: SQLite tries them all
-// against each other.
-func (a *analysis) judgePattern(pattern token, wildcards string) {
+// judgePattern counts the wildcards of the pattern that the tokens begin with,
+// perhaps in parentheses, as in like('…', x): SQLite tries them all against
+// each other.
+func (a *analysis) judgePattern(tokens []token) {
+	for len(tokens) > 0 && tokens[0].is("(") {
+		tokens = tokens[1:]
+	}
+	pattern := joined(tokens)
 	n, inside := 0, false
 	for _, r := range pattern.value {
-		wild := strings.ContainsRune(wildcards, r)
+		wild := r == '%' || r == '*'
 		if wild && !inside {
 			n++
 		}
@@ -157,7 +111,7 @@ func (a *analysis) judgePattern(pattern token, wildcards string) {
 	if n <= maxWildcards {
 		return
 	}
-	a.note("slow-pattern", Warning, pattern.offset, "the pattern has %d wildcards, and each multiplies the work; use at most %d", n, maxWildcards)
+	a.note("slow-pattern", Warning, tokens[0].offset, "the pattern has %d wildcards, and each multiplies the work; use at most %d", n, maxWildcards)
 	tier := Sensitive
 	if n > 2*maxWildcards {
 		tier = Dangerous
@@ -183,7 +137,8 @@ func (a *analysis) judgeRegex(from int) {
 	}
 }
 
-// nestedRepeat reports whether a group that holds + or * is itself repeated.
+// nestedRepeat reports whether a group that holds + or *, or two alternatives
+// that begin alike, as (a|ab), is itself repeated.
 func nestedRepeat(pattern string) bool {
 	repeats := []bool{false} // per open group: does it hold a repetition
 	for i := 0; i < len(pattern); i++ {
@@ -191,7 +146,7 @@ func nestedRepeat(pattern string) bool {
 		case '\\':
 			i++
 		case '(':
-			repeats = append(repeats, false)
+			repeats = append(repeats, alike(pattern[i+1:]))
 		case ')':
 			if len(repeats) == 1 {
 				continue
@@ -206,6 +161,27 @@ func nestedRepeat(pattern string) bool {
 		case '+', '*', '{':
 			repeats[len(repeats)-1] = true
 		}
+	}
+	return false
+}
+
+// alike reports whether two alternatives of the group that s begins with have
+// the same first letter.
+func alike(s string) bool {
+	s = strings.TrimPrefix(s, "?:")
+	if i := strings.IndexByte(s, ')'); i >= 0 {
+		s = s[:i]
+	}
+	seen := map[byte]bool{}
+	for alternative := range strings.SplitSeq(s, "|") {
+		if alternative == "" {
+			continue
+		}
+		first := alternative[0]
+		if seen[first] && first != '\\' {
+			return true
+		}
+		seen[first] = true
 	}
 	return false
 }
@@ -271,7 +247,7 @@ func (a *analysis) missingRequired(u *use) {
 // lintJoins finds tables of one FROM clause that nothing connects.
 func (a *analysis) lintJoins() {
 	const few = 2 // sources whose product is still a list
-	all := sources(a.tokens)
+	all, connections := sources(a.tokens), conditions(a.tokens)
 	places := map[string]int{}
 	for _, source := range all {
 		for _, name := range source.names {
@@ -280,7 +256,7 @@ func (a *analysis) lintJoins() {
 			}
 		}
 	}
-	for _, source := range all {
+	for i, source := range all {
 		var free []string
 		heavy, items := 0, source.items
 		for _, name := range source.names {
@@ -297,10 +273,12 @@ func (a *analysis) lintJoins() {
 			free = append(free, t.name)
 		}
 		tier := Harmless
+		// What is no table has no plan that shows whether it is connected.
+		loose := items - 1 - connections[i]
 		switch {
-		case len(free) > few+1, len(free) > few && heavy >= few, !source.connected && items > few+2:
+		case len(free) > few+1, len(free) > few && heavy >= few, !source.connected && items > few+2, loose > few+2:
 			tier = Dangerous
-		case heavy > 0 && len(free) > 1, len(free) > few, !source.connected && items > few:
+		case heavy > 0 && len(free) > 1, len(free) > few, !source.connected && items > few, loose > few:
 			tier = Sensitive
 		case len(free) < 2:
 			continue

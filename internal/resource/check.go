@@ -89,6 +89,7 @@ func check(s *Set, engine *policy.Engine, now time.Time, all bool) (Report, erro
 	c.profiles()
 	c.packNames()
 	c.evidence()
+	c.ownTables()
 	return Report{c.items}, nil
 }
 
@@ -199,6 +200,39 @@ func (c *checker) packNames() {
 	}
 	for _, f := range policy.Collisions(packs, "_") {
 		c.items = append(c.items, Item{Key{"Pack", ""}, "", policy.Verdict{Findings: []policy.Finding{f}}})
+	}
+}
+
+// ownTables refuses views and automatic tables of one name that are not the same:
+// the queries that use the name would be judged by one of them, and run on another.
+func (c *checker) ownTables() {
+	type said struct {
+		by   Key
+		text string
+	}
+	first := map[string]said{}
+	for k, p := range Specs[*Profile](c.set) {
+		c.object = c.set.objects[k]
+		names := map[string]any{}
+		for name, text := range p.Views {
+			names[name] = text
+		}
+		for name, t := range p.AutoTables {
+			names[name] = t
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			b, err := encode(names[name])
+			if err != nil {
+				continue // no parsed profile has what JSON cannot hold
+			}
+			folded := strings.ToLower(name)
+			had, ok := first[folded]
+			if !ok {
+				first[folded] = said{k, string(b)}
+			} else if had.text != string(b) {
+				c.refuse(name, "name-twice", "%s has another view or automatic table of this name; choose two names", had.by)
+			}
+		}
 	}
 }
 

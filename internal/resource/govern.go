@@ -3,6 +3,7 @@ package resource
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -54,12 +55,12 @@ func (p *TablePolicy) check(c *checker) {
 // PolicyException allows one exact text or option, whatever its tier is. It
 // names either sql, or sha256, or option with value.
 type PolicyException struct {
-	SQL     string    `json:"sql,omitempty" yaml:"sql,omitempty" doc:"The exact SQL text"`
-	SHA256  string    `json:"sha256,omitempty" yaml:"sha256,omitempty" doc:"Or the SHA-256 of the exact text, in hex"`
-	Path    string    `json:"path,omitempty" yaml:"path,omitempty" doc:"Or a part of a profile, as options.verbose or yara.signature_urls[0], with value"`
-	Value   any       `json:"value,omitempty" yaml:"value,omitempty" doc:"The exact value at path"`
-	Reason  string    `json:"reason" yaml:"reason" doc:"Why it is needed, and who agreed"`
-	Expires time.Time `json:"expires,omitzero" yaml:"expires,omitempty" doc:"When it ends; changes that rely on it are refused from then on"`
+	SQL     string `json:"sql,omitempty" yaml:"sql,omitempty" doc:"The exact SQL text"`
+	SHA256  string `json:"sha256,omitempty" yaml:"sha256,omitempty" doc:"Or the SHA-256 of the exact text, in hex"`
+	Path    string `json:"path,omitempty" yaml:"path,omitempty" doc:"Or a part of a profile, as options.verbose or yara.signature_urls[0], with value"`
+	Value   any    `json:"value,omitempty" yaml:"value,omitempty" doc:"The exact value at path"`
+	Reason  string `json:"reason" yaml:"reason" doc:"Why it is needed, and who agreed"`
+	Expires Moment `json:"expires,omitzero" yaml:"expires,omitempty" doc:"When it ends; changes that rely on it are refused from then on"`
 }
 
 // Pin returns the hash by which an exact text is allowed, "" if the exception
@@ -103,7 +104,7 @@ func (e *PolicyException) check(c *checker) {
 }
 
 func (e *PolicyException) expired(now time.Time) bool {
-	return !e.Expires.IsZero() && !now.Before(e.Expires)
+	return !e.Expires.IsZero() && !now.Before(e.Expires.Time)
 }
 
 // ApprovalPolicy says who else must agree. Of several rules that fit, the one
@@ -218,6 +219,7 @@ func (p *RolloutPolicy) check(c *checker) {
 		}
 		last = max(last, s.Percent)
 	}
+	p.Gates.check(c)
 	for i, name := range p.Gates.Skip {
 		if !slices.Contains(GateNames(), name) {
 			c.refuse(indexed("gates.skip", i), "unknown", "%q is no gate; there are %s", name, strings.Join(GateNames(), ", "))
@@ -225,14 +227,26 @@ func (p *RolloutPolicy) check(c *checker) {
 	}
 }
 
+// check refuses limits that are none.
+func (g Gates) check(c *checker) {
+	for name, limit := range map[string]float64{
+		"evidence": g.Evidence, "restarts": g.Restarts, "query_failures": g.QueryFailures, "denylisted": g.Denylisted,
+		"errors": g.Errors, "silent": g.Silent, "rows": g.Rows, "cpu": g.CPU,
+	} {
+		if !(limit >= 0) || math.IsInf(limit, 0) || name == "evidence" && limit > 100 {
+			c.refuse("gates."+name, "range", "must not be negative, and evidence at most 100; skip a gate by its name in gates.skip")
+		}
+	}
+}
+
 // FreezeWindow is a time in which nothing that agents run may change: either
 // from and until, or each week.
 type FreezeWindow struct {
-	From     time.Time `json:"from,omitzero" yaml:"from,omitempty" doc:"When it begins"`
-	Until    time.Time `json:"until,omitzero" yaml:"until,omitempty" doc:"When it ends"`
-	Weekly   *Weekly   `json:"weekly,omitempty" yaml:"weekly,omitempty" doc:"Or each week"`
-	Timezone string    `json:"timezone,omitempty" yaml:"timezone,omitempty" doc:"Of weekly, as Europe/Berlin; UTC if it is left out"`
-	Reason   string    `json:"reason,omitempty" yaml:"reason,omitempty" doc:"What people who are refused read"`
+	From     Moment  `json:"from,omitzero" yaml:"from,omitempty" doc:"When it begins"`
+	Until    Moment  `json:"until,omitzero" yaml:"until,omitempty" doc:"When it ends"`
+	Weekly   *Weekly `json:"weekly,omitempty" yaml:"weekly,omitempty" doc:"Or each week"`
+	Timezone string  `json:"timezone,omitempty" yaml:"timezone,omitempty" doc:"Of weekly, as Europe/Berlin; UTC if it is left out"`
+	Reason   string  `json:"reason,omitempty" yaml:"reason,omitempty" doc:"What people who are refused read"`
 }
 
 // Weekly is a time of every week, as from "fri 16:00" until "mon 08:00".
@@ -243,7 +257,7 @@ type Weekly struct {
 
 func (f *FreezeWindow) check(c *checker) {
 	if f.Weekly == nil {
-		if f.From.IsZero() || !f.Until.After(f.From) {
+		if f.From.IsZero() || !f.Until.After(f.From.Time) {
 			c.refuse("until", "range", "must be after from; or write weekly")
 		}
 		return
@@ -270,7 +284,7 @@ func (f *FreezeWindow) check(c *checker) {
 // Holds reports whether the window is open at a time.
 func (f *FreezeWindow) Holds(now time.Time) bool {
 	if f.Weekly == nil {
-		return !now.Before(f.From) && now.Before(f.Until)
+		return !now.Before(f.From.Time) && now.Before(f.Until.Time)
 	}
 	zone, err := time.LoadLocation(f.Timezone)
 	if err != nil {

@@ -225,6 +225,14 @@ func TestParse_errors(t *testing.T) {
 		{doc("Profile", "p", "{options: {a: &x 1, b: *x}}"), "anchor"},
 		{doc("Pack", "p", pack) + doc("Pack", "q", "{querys: {}}") + doc("Pak", "r", pack), "Pak"}, // tells of each
 		{doc("RolloutPolicy", "p", "{stages: [{percent: 5, bake: soon}]}"), "soon"},
+		{doc("PolicyException", "p", "{sql: SELECT 1, reason: r, expires: tomorrow}"), "tomorrow"},
+		{doc("PolicyException", "p", "{sql: SELECT 1, reason: r, expires: 2026-13-45T00:00:00Z}"), "2026-13"},
+		{doc("PolicyException", "p", "{sql: SELECT 1, reason: r, expires: 2026-11-25 10:00}"), "2026-11-25 10:00"},
+		{doc("PolicyException", "p", "{sql: SELECT 1, reason: r, expires: 99999-01-01T00:00:00Z}"), "99999"},
+		{doc("FreezeWindow", "p", "{from: now, until: 2027-01-01T00:00:00Z}"), "now"},
+		{doc("Pack", "p", "{queries: {q: {query: SELECT 1, interval: 1.9}}}"), "1.9"},
+		{doc("Pack", "p", "{shard: 2.7, queries: {q: {query: SELECT 1, interval: 60}}}"), "2.7"},
+		{doc("ApprovalPolicy", "p", "{rules: [{approvals: 0.9}]}"), "0.9"},
 	}
 	for _, tt := range tests {
 		if _, err := Parse("test.yaml", []byte(tt.text)); err == nil || !strings.Contains(err.Error(), tt.problem) {
@@ -467,6 +475,10 @@ func TestCheck(t *testing.T) {
 		{"view", doc("Profile", "p", "{views: {mine: SELECT uid FROM users}}") + doc("Pack", "p", "{queries: {q: {query: SELECT uid FROM mine, interval: 60}}}"), ""},
 		{"view of curl", doc("Profile", "p", "{views: {mine: \"SELECT result FROM curl WHERE url = 'http://a'\"}}"), "curl"},
 		{"view that shadows", doc("Profile", "p", "{views: {users: SELECT 1}}"), "users"},
+		{"two views of one name", doc("Profile", "a", "{views: {vv: SELECT path FROM file WHERE path LIKE '/tmp/%'}}") + doc("Profile", "z", "{selector: none, views: {VV: SELECT 1 AS path}}"), "VV"},
+		{"one view twice", doc("Profile", "a", "{views: {vv: SELECT uid FROM users}}") + doc("Profile", "z", "{views: {vv: SELECT uid FROM users}}"), ""},
+		{"negative gate", doc("RolloutPolicy", "r", "{stages: [{percent: 5}], gates: {evidence: -5}}"), "gates.evidence"},
+		{"too much evidence", doc("RolloutPolicy", "r", "{stages: [{percent: 5}], gates: {evidence: 101}}"), "gates.evidence"},
 		{"collision", doc("Pack", "a", "{queries: {b_c: {query: SELECT 1, interval: 60}}}") + doc("Pack", "a_b", "{queries: {c: {query: SELECT 1, interval: 60}}}"), "pack_a_b_c"},
 		{"bad selector", doc("Pack", "p", "{selector: tga = x, queries: {q: {query: SELECT 1, interval: 60}}}"), "tga"},
 		{"no interval", doc("Pack", "p", "{queries: {q: {query: SELECT 1}}}"), "interval"},
@@ -521,7 +533,7 @@ func TestFreezeWindow(t *testing.T) {
 	t.Parallel()
 	weekend := &FreezeWindow{Weekly: &Weekly{From: "fri 16:00", Until: "mon 08:00"}, Timezone: "Europe/Berlin"}
 	night := &FreezeWindow{Weekly: &Weekly{From: "wed 09:00", Until: "wed 10:00"}}
-	fixed := &FreezeWindow{From: time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC), Until: time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)}
+	fixed := &FreezeWindow{From: Moment{time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)}, Until: Moment{time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)}}
 	for _, tt := range []struct {
 		w    *FreezeWindow
 		at   string

@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 )
 
 // SchemaID names the JSON Schema of documents.
@@ -53,7 +52,7 @@ func (g *schemaGenerator) document(k Kind) map[string]any {
 // value returns the schema of a Go type.
 func (g *schemaGenerator) value(t reflect.Type) map[string]any {
 	switch t {
-	case reflect.TypeFor[time.Time]():
+	case reflect.TypeFor[Moment]():
 		return map[string]any{"type": "string", "format": "date-time"}
 	case reflect.TypeFor[Duration]():
 		return map[string]any{"type": "string", "pattern": `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$|^0$`}

@@ -254,6 +254,38 @@ func (s *Set) With(objects []Object, deleted []Key) (*Set, error) {
 	return NewSet(slices.Collect(maps.Values(next)))
 }
 
+// Moment is a time.Time written as 2026-12-31T23:59:59Z (RFC 3339). Another form
+// is an error, never the zero time.
+type Moment struct{ time.Time }
+
+// MarshalText implements encoding.TextMarshaler.
+func (m Moment) MarshalText() ([]byte, error) { return []byte(m.UTC().Format(time.RFC3339Nano)), nil }
+
+// MarshalJSON is MarshalText as a JSON text; that of the time would have its own
+// zone.
+func (m Moment) MarshalJSON() ([]byte, error) {
+	return []byte(`"` + m.UTC().Format(time.RFC3339Nano) + `"`), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (m *Moment) UnmarshalText(b []byte) error {
+	t, err := time.Parse(time.RFC3339, string(b))
+	if err != nil || t.IsZero() {
+		return errs.New(errs.Invalid, "%q is no time; write it as 2026-12-31T23:59:59Z", b)
+	}
+	m.Time = t.UTC()
+	return nil
+}
+
+// UnmarshalJSON is UnmarshalText of a JSON text.
+func (m *Moment) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	return m.UnmarshalText([]byte(s))
+}
+
 // Duration is a time.Duration written as 30m or 2h.
 type Duration time.Duration
 

@@ -49,7 +49,10 @@ func Parse(file string, b []byte) ([]Object, error) {
 
 func parseDocument(body ast.Node) (Object, error) {
 	var h header
-	body = asWritten(body, reflect.TypeOf(h))
+	body, err := asWritten(body, reflect.TypeOf(h))
+	if err != nil {
+		return Object{}, err
+	}
 	if err := yaml.NodeToValue(body, &h, yaml.Strict()); err != nil {
 		return Object{}, fmt.Errorf("%s", yamldoc.FirstLine(err)) //nolint:err113 // its text is the position
 	}
@@ -66,7 +69,11 @@ func parseDocument(body ast.Node) (Object, error) {
 		return Object{}, fmt.Errorf("%s: %w", h.Kind, err)
 	}
 	o := Object{Key: Key{h.Kind, h.Name}, Description: h.Description, Spec: kind.New()}
-	if err := yaml.NodeToValue(asWritten(h.Spec, reflect.TypeOf(o.Spec)), o.Spec, yaml.Strict()); err != nil {
+	spec, err := asWritten(h.Spec, reflect.TypeOf(o.Spec))
+	if err != nil {
+		return Object{}, fmt.Errorf("%s: spec: %w", o.Key, err)
+	}
+	if err := yaml.NodeToValue(spec, o.Spec, yaml.Strict()); err != nil {
 		return Object{}, fmt.Errorf("%s: spec: %s", o.Key, yamldoc.FirstLine(err)) //nolint:err113 // its text is the position
 	}
 	// What is kept is what was written: a round trip finds values, as NaN, that
@@ -79,8 +86,18 @@ func parseDocument(body ast.Node) (Object, error) {
 }
 
 // asWritten returns a node in which what looks like a number or a boolean, and is
-// read into a text, is that text: version: 5.10 is not 5.1, nor 0777 511.
-func asWritten(n ast.Node, t reflect.Type) ast.Node {
+// read into a text, is that text: version: 5.10 is not 5.1, nor 0777 511. A
+// fraction where a whole number belongs is an error; the library would cut it.
+func asWritten(n ast.Node, t reflect.Type) (ast.Node, error) {
+	w := &writing{}
+	n = w.node(n, t)
+	return n, w.err
+}
+
+// writing keeps the first error of asWritten.
+type writing struct{ err error }
+
+func (w *writing) node(n ast.Node, t reflect.Type) ast.Node {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -89,22 +106,26 @@ func asWritten(n ast.Node, t reflect.Type) ast.Node {
 		if t.Kind() == reflect.String {
 			return ast.String(n.GetToken())
 		}
+		if _, fraction := n.(*ast.FloatNode); fraction && t.Kind() == reflect.Int && w.err == nil {
+			at := n.GetToken()
+			w.err = errs.New(errs.Invalid, "[%d:%d] %s is no whole number", at.Position.Line, at.Position.Column, at.Value)
+		}
 	case *ast.SequenceNode:
 		for i, v := range n.Values {
 			if t.Kind() == reflect.Slice {
-				n.Values[i] = asWritten(v, t.Elem())
+				n.Values[i] = w.node(v, t.Elem())
 			}
 		}
 	case *ast.MappingNode:
-		pairsAsWritten(n.Values, t)
+		w.pairs(n.Values, t)
 	case *ast.MappingValueNode:
-		pairsAsWritten([]*ast.MappingValueNode{n}, t)
+		w.pairs([]*ast.MappingValueNode{n}, t)
 	}
 	return n
 }
 
-// pairsAsWritten does the same for keys and values.
-func pairsAsWritten(pairs []*ast.MappingValueNode, t reflect.Type) {
+// pairs does the same for keys and values.
+func (w *writing) pairs(pairs []*ast.MappingValueNode, t reflect.Type) {
 	fields := map[string]reflect.Type{}
 	switch t.Kind() {
 	case reflect.Struct:
@@ -120,12 +141,12 @@ func pairsAsWritten(pairs []*ast.MappingValueNode, t reflect.Type) {
 		value, ok := fields[pair.Key.GetToken().Value]
 		if t.Kind() == reflect.Map {
 			value, ok = t.Elem(), true
-			if key, isKey := asWritten(pair.Key, t.Key()).(ast.MapKeyNode); isKey {
+			if key, isKey := w.node(pair.Key, t.Key()).(ast.MapKeyNode); isKey {
 				pair.Key = key
 			}
 		}
 		if ok {
-			pair.Value = asWritten(pair.Value, value)
+			pair.Value = w.node(pair.Value, value)
 		}
 	}
 }

@@ -18,8 +18,8 @@ type filler struct {
 
 func (f filler) fill(v reflect.Value) {
 	switch v.Type() {
-	case reflect.TypeFor[time.Time]():
-		v.Set(reflect.ValueOf(time.Unix(f.whole%1e9, 0).UTC()))
+	case reflect.TypeFor[Moment]():
+		v.Set(reflect.ValueOf(Moment{time.Unix(f.whole%1e9, 0).UTC()}))
 		return
 	case reflect.TypeFor[Duration]():
 		v.SetInt(max(0, f.whole))

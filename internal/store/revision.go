@@ -110,8 +110,12 @@ func (s *Store) Objects(ctx context.Context, hashes []string) (map[string][]byte
 // that they are kept with. Objects that the revision does not name are left out.
 func (s *Store) Commit(ctx context.Context, c change.Commit) error {
 	err := s.tx(ctx, func(t *tx) error {
-		if _, err := t.next(ctx, counterServing, 1); err != nil {
+		version, err := t.next(ctx, counterServing, 1)
+		if err != nil {
 			return err
+		}
+		if c.Version != 0 && version != c.Version+1 {
+			return errs.New(errs.Conflict, "what is to be served, or a freeze, changed just now; try again")
 		}
 		if err := t.checkParent(ctx, c.Revision); err != nil {
 			return err

@@ -144,6 +144,7 @@ func testRevisionRefused(t *testing.T, s *store.Store) {
 		"not after":          {edit(func(c *change.Commit) { c.Revision.Number = 1 }), errs.Internal},
 		"without content":    {edit(func(c *change.Commit) { delete(c.Objects, hash) }), errs.Internal},
 		"other content":      {edit(func(c *change.Commit) { c.Objects[hash] = []byte(`{}`) }), errs.Internal},
+		"a freeze meanwhile": {edit(func(c *change.Commit) { c.Version = was + 1 }), errs.Conflict},
 		"a change too late":  {edit(func(c *change.Commit) { c.Change, c.Was = &decided, change.Pending }), errs.Conflict},
 		"no such change":     {edit(func(c *change.Commit) { c.Change, c.Was = &change.Change{ID: "9"}, change.Pending }), errs.NotFound},
 		"ends what is not":   {edit(func(c *change.Commit) { c.Closes = ended(1) }), errs.NotFound},
