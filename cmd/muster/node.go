@@ -318,17 +318,9 @@ revision that it is of and who made that, each live query with its text and who
 asked, and the tags that decide about both. It is what the owner of a machine, or
 an auditor, may want to see; -o csv is for them.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, err := t.client()
-			if err != nil {
-				return err
-			}
-			n, err := findNode(cmd, client, args[0])
-			if err != nil {
-				return err
-			}
 			var a adminapi.NodeActivity
 			query := url.Values{"limit": {strconv.Itoa(limit)}}
-			if err := client.Call(cmd.Context(), http.MethodGet, "/nodes/"+n.ID+"/activity", query, nil, &a); err != nil {
+			if err := t.call(cmd, http.MethodGet, "/nodes/"+url.PathEscape(args[0])+"/activity", query, nil, &a); err != nil {
 				return err
 			}
 			return printActivity(cmd, &o, a)

@@ -32,7 +32,7 @@ func newRevisionListCommand(t *target) *cobra.Command {
 			}
 			rows := make([][]string, 0, len(l.Revisions))
 			for _, r := range l.Revisions {
-				rows = append(rows, []string{number(r.Number), r.Hash[:min(12, len(r.Hash))], r.Change, number(r.Restores), r.Author, moment(&r.CreatedAt), oneLine(r.Message)})
+				rows = append(rows, []string{number(r.Number), short(r.Hash), r.Change, number(r.Restores), r.Author, moment(&r.CreatedAt), oneLine(r.Message)})
 			}
 			return o.list(cmd, l.Revisions, []string{"REVISION", "HASH", "CHANGE", "RESTORES", "BY", "AT", "MESSAGE"}, rows)
 		},
@@ -71,7 +71,7 @@ func newRevisionShowCommand(t *target) *cobra.Command {
 				}
 				rows := make([][]string, 0, len(r.Objects))
 				for _, ref := range r.Objects {
-					rows = append(rows, []string{ref.Kind, ref.Name, ref.Hash[:min(12, len(ref.Hash))]})
+					rows = append(rows, []string{ref.Kind, ref.Name, short(ref.Hash)})
 				}
 				return printTable(cmd.OutOrStdout(), []string{"KIND", "NAME", "HASH"}, rows)
 			})

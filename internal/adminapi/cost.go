@@ -8,6 +8,7 @@ import (
 
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
+	"github.com/musterhq/muster/internal/rollout"
 )
 
 // Costs is what scheduled queries cost, the dearest first.
@@ -54,13 +55,13 @@ func (a *API) costs(ctx context.Context, in *costsInput) (*body[Costs], error) {
 			}
 		}
 	}
+	var total rollout.Day
 	for _, q := range schedule {
 		c := a.queryCost(q)
 		out.Queries = append(out.Queries, c)
-		out.Total.CPUSeconds += c.Day.CPUSeconds
-		out.Total.Rows += c.Day.Rows
-		out.Total.Bytes += c.Day.Bytes
+		total = total.Add(rollout.Day(c.Day))
 	}
+	out.Total = DayCost(total)
 	slices.SortFunc(out.Queries, func(a, b QueryCost) int {
 		return cmp.Or(cmp.Compare(b.Day.CPUSeconds, a.Day.CPUSeconds), cmp.Compare(a.Query, b.Query))
 	})
@@ -73,8 +74,7 @@ func (a *API) queryCost(q resource.Scheduled) QueryCost {
 	if !ok || q.Interval <= 0 {
 		return out
 	}
-	runs := (24 * time.Hour).Seconds() / float64(q.Interval)
 	out.Evidence, out.CPUMillis, out.Rows, out.Bytes, out.Nodes, out.At = true, c.CPUMillis, c.Rows, c.Bytes, c.Nodes, at(c.At)
-	out.Day = DayCost{CPUSeconds: runs * c.CPUMillis / 1000, Rows: runs * c.Rows, Bytes: runs * c.Bytes}
+	out.Day = DayCost(c.Day(q.Interval))
 	return out
 }

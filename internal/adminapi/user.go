@@ -6,8 +6,8 @@ import (
 	"slices"
 
 	"github.com/musterhq/muster/internal/account"
-	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/rollout"
 )
 
 func (a *API) registerUsers() {
@@ -34,7 +34,7 @@ func userDocument(u account.User) User {
 // checkOwnName refuses names under which Muster itself is in the audit log: what
 // such a person does would be taken for what the server did.
 func checkOwnName(name string) error {
-	if slices.Contains([]string{change.System, "setup"}, name) {
+	if slices.Contains([]string{rollout.System, "setup"}, name) {
 		return errs.Field("username", "%q is how the audit log calls Muster itself; choose another", name)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
+	"github.com/musterhq/muster/internal/rollout"
 )
 
 // State is where a change stands.
@@ -80,17 +81,10 @@ type Effect struct {
 	Platforms map[string]int `json:"platforms"` // of these
 	Sample    []string       `json:"sample"`    // ids of up to ten of them
 	// Cost is that of the dearest node's schedule, as observed, per day.
-	Before, After DayCost
+	Before, After rollout.Day
 	// Unpriced are queries of the change for which there is no evidence yet, by
 	// their names on agents.
 	Unpriced []string `json:"unpriced"`
-}
-
-// DayCost is what a schedule costs one node in a day.
-type DayCost struct {
-	CPUSeconds float64 `json:"cpu_seconds"`
-	Rows       float64 `json:"rows"`
-	Bytes      float64 `json:"bytes"`
 }
 
 // Revision is the state of all resources after a change. It never changes.

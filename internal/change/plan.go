@@ -10,6 +10,7 @@ import (
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
+	"github.com/musterhq/muster/internal/rollout"
 )
 
 // plan is a change with what it is made of.
@@ -232,7 +233,7 @@ func (s *Service) judgeEffect(p *plan) error {
 	now := s.Now()
 	budgets := budgets(p.next)
 	var failed error
-	priced := map[string]DayCost{}
+	priced := map[string]rollout.Day{}
 	for n := range s.Nodes.All {
 		before, errBefore := p.before.Config(n)
 		then := p.after.As(n)
@@ -252,8 +253,8 @@ func (s *Service) judgeEffect(p *plan) error {
 			if len(e.Sample) < sample {
 				e.Sample = append(e.Sample, n.ID)
 			}
-			e.Before = e.Before.max(s.price(p.before, n, priced))
-			e.After = e.After.max(s.price(p.after, then, priced))
+			e.Before = e.Before.Max(s.price(p.before, n, priced))
+			e.After = e.After.Max(s.price(p.after, then, priced))
 		}
 		for _, b := range budgets {
 			if b.means(n) || b.means(then) {

@@ -73,8 +73,8 @@ func (p *Publisher) begin(ctx context.Context, first []resource.Object) error {
 	if err != nil {
 		return err
 	}
-	rev.Author, rev.Message = System, "what comes with Muster"
-	if err := p.Audit.Record(ctx, System, "revision.begin", "1", map[string]string{"hash": rev.Hash}); err != nil {
+	rev.Author, rev.Message = rollout.System, "what comes with Muster"
+	if err := p.Audit.Record(ctx, rollout.System, "revision.begin", "1", map[string]string{"hash": rev.Hash}); err != nil {
 		return err
 	}
 	err = p.Store.Commit(ctx, Commit{Revision: rev, Objects: objects})

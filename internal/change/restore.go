@@ -147,6 +147,6 @@ func underRules(set, newest *resource.Set) (*resource.Set, error) {
 
 // Revert implements rollout.Reverter: it ends a rollout by restoring its base.
 func (s *Service) Revert(ctx context.Context, r *rollout.Rollout, reason string) error {
-	_, err := s.Restore(ctx, r.Base, System, reason)
+	_, err := s.Restore(ctx, r.Base, rollout.System, reason)
 	return err
 }

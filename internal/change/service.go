@@ -208,9 +208,6 @@ func newRevision(head Revision, set *resource.Set, now time.Time) (Revision, map
 	return rev, objects, nil
 }
 
-// System is the actor of what Muster does by itself.
-const System = "system"
-
 // Set returns a revision with its objects; 0 is the newest.
 func (s *Service) Set(ctx context.Context, number int64) (Revision, *resource.Set, error) {
 	rev, err := s.revision(ctx, number)

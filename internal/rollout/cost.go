@@ -17,6 +17,33 @@ type Cost struct {
 	At        time.Time `json:"at"`    // when
 }
 
+// Day returns what the query costs a node in a day, if it runs at an interval in
+// seconds; nothing without one.
+func (c Cost) Day(interval int) Day {
+	if interval <= 0 {
+		return Day{}
+	}
+	runs := (24 * time.Hour).Seconds() / float64(interval)
+	return Day{CPUSeconds: runs * c.CPUMillis / 1000, Rows: runs * c.Rows, Bytes: runs * c.Bytes}
+}
+
+// Day is what a schedule, or a query of it, costs a node in a day.
+type Day struct {
+	CPUSeconds float64 `json:"cpu_seconds"`
+	Rows       float64 `json:"rows"`
+	Bytes      float64 `json:"bytes"`
+}
+
+// Add returns the cost of both.
+func (d Day) Add(e Day) Day {
+	return Day{d.CPUSeconds + e.CPUSeconds, d.Rows + e.Rows, d.Bytes + e.Bytes}
+}
+
+// Max returns the dearer of both, figure by figure.
+func (d Day) Max(e Day) Day {
+	return Day{max(d.CPUSeconds, e.CPUSeconds), max(d.Rows, e.Rows), max(d.Bytes, e.Bytes)}
+}
+
 // QueryCost is the cost of one text under one name.
 type QueryCost struct {
 	Name    string // on agents

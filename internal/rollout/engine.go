@@ -94,7 +94,7 @@ func NewEngine(o Options) *Engine {
 	return &Engine{Options: o, wake: make(chan struct{}, 1)}
 }
 
-// System is the actor of what the Engine does by itself.
+// System is the actor of what Muster does by itself.
 const System = "system"
 
 // How the Engine looks.
@@ -332,7 +332,7 @@ func (e *Engine) judge(r *Rollout, now time.Time) ([]Result, *tally, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	results, t := judge(r, View{subjects, e.Monitor.Before(), budgets(e.Catalog.Plan().Next.Set())}, now)
+	results, t := judge(r, View{subjects, e.Monitor.Before(), Budgets(e.Catalog.Plan().Next.Set())}, now)
 	return results, t, nil
 }
 
@@ -399,8 +399,8 @@ func hashOf(c *resource.Config) string {
 	return c.Hash
 }
 
-// budgets returns the budgets of a set.
-func budgets(set *resource.Set) []Budget {
+// Budgets returns the budgets of a set, by name.
+func Budgets(set *resource.Set) []Budget {
 	var list []Budget
 	for k, spec := range resource.Specs[*resource.Budget](set) {
 		b := Budget{Name: k.Name, Spec: spec, Means: func(*node.Identity) bool { return true }}

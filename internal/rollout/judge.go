@@ -293,7 +293,7 @@ func (b *spent) add(s *Subject) {
 	over := func(limit, is, was float64) bool { return limit > 0 && is > limit && is > was }
 	b.over.add(over(spec.CPUSeconds, day.CPUSeconds, was.CPUSeconds) || over(spec.Rows, day.Rows, was.Rows) ||
 		over(spec.Bytes, day.Bytes, was.Bytes), s.Node.ID)
-	b.worst = Day{max(b.worst.CPUSeconds, day.CPUSeconds), max(b.worst.Rows, day.Rows), max(b.worst.Bytes, day.Bytes)}
+	b.worst = b.worst.Max(day)
 }
 
 // percent returns a share as a percentage; 0 of nothing.

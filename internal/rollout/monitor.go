@@ -258,9 +258,6 @@ type Evidence struct {
 	}
 }
 
-// Day is what a node's schedule costs in a day.
-type Day struct{ CPUSeconds, Rows, Bytes float64 }
-
 // Before returns how long the nodes were watched before the rollout began.
 func (m *Monitor) Before() time.Duration {
 	m.mu.Lock()

@@ -16,51 +16,37 @@ import (
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/store"
-	"github.com/musterhq/muster/internal/store/storetest"
 )
 
 // TestChanges is the part of the suite about what agents run, for both engines.
 func TestChanges(t *testing.T) {
 	t.Parallel()
-	for _, e := range engines() {
-		t.Run(e.name, func(t *testing.T) {
-			t.Parallel()
-			if e.name == "postgres" {
-				postgres(t)
-			}
-			for name, test := range map[string]func(*testing.T, *store.Store){
-				"change":             testChange,
-				"change conflict":    testChangeConflict,
-				"change together":    testChangeTogether,
-				"change list":        testChangeList,
-				"change large":       testChangeLarge,
-				"revision":           testRevision,
-				"revision list":      testRevisionList,
-				"revision refused":   testRevisionRefused,
-				"revision together":  testRevisionTogether,
-				"revision many":      testRevisionMany,
-				"rollout":            testRollout,
-				"rollout conflict":   testRolloutConflict,
-				"rollout one":        testRolloutOne,
-				"rollout together":   testRolloutTogether,
-				"setting":            testSetting,
-				"serving":            testServing,
-				"serving one moment": testServingMoment,
-				"served":             testServed,
-				"served text":        testServedText,
-				"served together":    testServedTogether,
-				"served max":         testServedMax,
-				"served prune":       testServedPrune,
-				"cost":               testCost,
-				"cost prune":         testCostPrune,
-			} {
-				t.Run(name, func(t *testing.T) {
-					t.Parallel()
-					test(t, storetest.Open(t, e.fresh(t)))
-				})
-			}
-		})
-	}
+	suite(t, map[string]func(*testing.T, *store.Store){
+		"change":             testChange,
+		"change conflict":    testChangeConflict,
+		"change together":    testChangeTogether,
+		"change list":        testChangeList,
+		"change large":       testChangeLarge,
+		"revision":           testRevision,
+		"revision list":      testRevisionList,
+		"revision refused":   testRevisionRefused,
+		"revision together":  testRevisionTogether,
+		"revision many":      testRevisionMany,
+		"rollout":            testRollout,
+		"rollout conflict":   testRolloutConflict,
+		"rollout one":        testRolloutOne,
+		"rollout together":   testRolloutTogether,
+		"setting":            testSetting,
+		"serving":            testServing,
+		"serving one moment": testServingMoment,
+		"served":             testServed,
+		"served text":        testServedText,
+		"served together":    testServedTogether,
+		"served max":         testServedMax,
+		"served prune":       testServedPrune,
+		"cost":               testCost,
+		"cost prune":         testCostPrune,
+	})
 }
 
 // fill sets every field of a value to something, so that a test sees it if one

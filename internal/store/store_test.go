@@ -70,77 +70,16 @@ func engines() []engine {
 	}
 }
 
-// TestStore is the suite: the same for both engines, each test with a database
-// of its own.
-func TestStore(t *testing.T) {
-	t.Parallel()
+// suite runs tests for both engines, each with a database of its own.
+func suite(t *testing.T, tests map[string]func(*testing.T, *store.Store)) {
+	t.Helper()
 	for _, e := range engines() {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
 			if e.name == "postgres" {
 				postgres(t)
 			}
-			for name, test := range map[string]func(*testing.T, *store.Store){
-				"ping":                  testPing,
-				"enrol":                 testEnrol,
-				"enrol refused":         testEnrolRefused,
-				"enrol again":           testEnrolAgain,
-				"enrol text":            testEnrolText,
-				"enrol uses":            testEnrolUses,
-				"enrol together":        testEnrolTogether,
-				"enrol clash":           testEnrolClash,
-				"enrol known":           testEnrolKnown,
-				"enrol clones":          testEnrolClones,
-				"enrol busy":            testEnrolBusy,
-				"node presence":         testPresence,
-				"node attributes":       testAttributes,
-				"node history":          testHistory,
-				"node flapping":         testHistoryFlapping,
-				"node history max":      testHistoryMax,
-				"node who":              testWho,
-				"node revoke":           testRevoke,
-				"node quarantine":       testQuarantine,
-				"node gone":             testGone,
-				"node expire":           testExpire,
-				"node import":           testImport,
-				"node import many":      testImportMany,
-				"node delete":           testNodeDelete,
-				"node tags":             testNodeTags,
-				"node tag sources":      testTagSources,
-				"node set tags":         testSetTags,
-				"node set tags many":    testSetTagsMany,
-				"node set tags busy":    testSetTagsBusy,
-				"node tag history":      testTagHistory,
-				"node tag history max":  testTagHistoryMax,
-				"node details":          testNodeDetails,
-				"node find":             testNodeFind,
-				"node since":            testNodesSince,
-				"node touch":            testTouch,
-				"node pages":            testNodePages,
-				"node filter":           testNodeFilter,
-				"node facets":           testNodeFacets,
-				"node cursor":           testNodeCursor,
-				"node many":             testNodeMany,
-				"secret":                testSecret,
-				"secret rotate":         testSecretRotate,
-				"secret values":         testSecretValues,
-				"live":                  testLive,
-				"live late":             testLiveLate,
-				"live stray":            testLiveStray,
-				"live text":             testLiveText,
-				"live end":              testLiveEnd,
-				"live list":             testLiveList,
-				"live answers":          testLiveAnswers,
-				"live large":            testLiveLarge,
-				"live together":         testLiveTogether,
-				"live coordinator":      testLiveCoordinator,
-				"account":               testAccount,
-				"account first":         testAccountFirst,
-				"session":               testSession,
-				"audit":                 testAudit,
-				"audit together":        testAuditTogether,
-				"registry and enroller": testRegistry,
-			} {
+			for name, test := range tests {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
 					test(t, storetest.Open(t, e.fresh(t)))
@@ -148,6 +87,73 @@ func TestStore(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStore is the suite: the same for both engines, each test with a database
+// of its own.
+func TestStore(t *testing.T) {
+	t.Parallel()
+	suite(t, map[string]func(*testing.T, *store.Store){
+		"ping":                  testPing,
+		"enrol":                 testEnrol,
+		"enrol refused":         testEnrolRefused,
+		"enrol again":           testEnrolAgain,
+		"enrol text":            testEnrolText,
+		"enrol uses":            testEnrolUses,
+		"enrol together":        testEnrolTogether,
+		"enrol clash":           testEnrolClash,
+		"enrol known":           testEnrolKnown,
+		"enrol clones":          testEnrolClones,
+		"enrol busy":            testEnrolBusy,
+		"node presence":         testPresence,
+		"node attributes":       testAttributes,
+		"node history":          testHistory,
+		"node flapping":         testHistoryFlapping,
+		"node history max":      testHistoryMax,
+		"node who":              testWho,
+		"node revoke":           testRevoke,
+		"node quarantine":       testQuarantine,
+		"node gone":             testGone,
+		"node expire":           testExpire,
+		"node import":           testImport,
+		"node import many":      testImportMany,
+		"node delete":           testNodeDelete,
+		"node tags":             testNodeTags,
+		"node tag sources":      testTagSources,
+		"node set tags":         testSetTags,
+		"node set tags many":    testSetTagsMany,
+		"node set tags busy":    testSetTagsBusy,
+		"node tag history":      testTagHistory,
+		"node tag history max":  testTagHistoryMax,
+		"node details":          testNodeDetails,
+		"node find":             testNodeFind,
+		"node since":            testNodesSince,
+		"node touch":            testTouch,
+		"node pages":            testNodePages,
+		"node filter":           testNodeFilter,
+		"node facets":           testNodeFacets,
+		"node cursor":           testNodeCursor,
+		"node many":             testNodeMany,
+		"secret":                testSecret,
+		"secret rotate":         testSecretRotate,
+		"secret values":         testSecretValues,
+		"live":                  testLive,
+		"live late":             testLiveLate,
+		"live stray":            testLiveStray,
+		"live text":             testLiveText,
+		"live end":              testLiveEnd,
+		"live list":             testLiveList,
+		"live answers":          testLiveAnswers,
+		"live large":            testLiveLarge,
+		"live together":         testLiveTogether,
+		"live coordinator":      testLiveCoordinator,
+		"account":               testAccount,
+		"account first":         testAccountFirst,
+		"session":               testSession,
+		"audit":                 testAudit,
+		"audit together":        testAuditTogether,
+		"registry and enroller": testRegistry,
+	})
 }
 
 // start is the time of most tests: with microseconds, which both engines keep.
