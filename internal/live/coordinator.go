@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -80,7 +81,14 @@ type Coordinator struct {
 	pending map[string][]*run // by node: runs in which it is open
 	sent    []Delivery        // not kept yet
 	changed map[string]*watch
+
+	observers []Observer
 }
+
+// Observer hears of each new answer to a query that runs, after it is in the
+// stream and before it is kept. It hears of one at least once, again after a
+// crash, so it must be idempotent. An error makes the answer come again.
+type Observer func(ctx context.Context, q Query, a Answer) error
 
 type run struct {
 	query   Query
@@ -125,7 +133,7 @@ func (c *Coordinator) Start(ctx context.Context, q Query, nodes []*node.Identity
 		return Query{}, errs.Field("selector", "no node matches; choose nodes, tags or all")
 	}
 	now := c.now()
-	q.Phase, q.CreatedAt = Running, now
+	q.Phase, q.CreatedAt, q.Kind = Running, now, cmp.Or(q.Kind, Person)
 	if q.ExpiresAt.IsZero() {
 		q.ExpiresAt = now.Add(DefaultExpiry)
 	}
@@ -187,6 +195,9 @@ func (c *Coordinator) Take(nodeID string) []Task {
 // Accept keeps answers, which are in the stream already. The same answer may
 // come again.
 func (c *Coordinator) Accept(ctx context.Context, answers []Answer) error {
+	if err := c.observe(ctx, answers); err != nil {
+		return err
+	}
 	fresh, err := c.store.SaveAnswers(ctx, answers)
 	if err != nil {
 		return err
@@ -206,6 +217,32 @@ func (c *Coordinator) Accept(ctx context.Context, answers []Answer) error {
 	for _, id := range done {
 		if err := c.end(ctx, id, Done, Expired); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// Observe registers somebody who hears of answers. Call it before Run.
+func (c *Coordinator) Observe(o Observer) { c.observers = append(c.observers, o) }
+
+// observe tells the observers of the answers that queries which run wait for.
+func (c *Coordinator) observe(ctx context.Context, answers []Answer) error {
+	if len(c.observers) == 0 {
+		return nil
+	}
+	for _, a := range answers {
+		c.mu.RLock()
+		r := c.running[a.LiveID]
+		if r == nil || r.targets[a.NodeID] == nil || !r.targets[a.NodeID].State.open() {
+			c.mu.RUnlock()
+			continue
+		}
+		q := r.query
+		c.mu.RUnlock()
+		for _, o := range c.observers {
+			if err := o(ctx, q, a); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -44,9 +44,25 @@ const (
 	StoppedBy Phase = "stopped" // somebody stopped it
 )
 
+// Kind is why a live query was asked.
+type Kind string
+
+// The kinds of live queries.
+const (
+	Person     Kind = "person"     // somebody asked
+	Enrollment Kind = "enrollment" // of every matching node that enrols
+	Trigger    Kind = "trigger"    // something outside, or a rule
+	Carve      Kind = "carve"      // so that the node sends files
+)
+
 // Query is one live query.
 type Query struct {
-	ID        string
+	ID string
+	// Kind is why it was asked; "" at the start of one means Person.
+	Kind Kind
+	// Source is what asked it: the name of the resource, the id of the carve; ""
+	// for a person's.
+	Source    string
 	SQL       string
 	Selector  node.Selector
 	Phase     Phase

@@ -226,7 +226,7 @@ func TestCoordinator_lease(t *testing.T) {
 		w.start("a", "1", "2")
 		q, _ := w.c.Running("a")
 		q.Counts, q.SQL = nil, ""
-		if d := cmp.Diff(Query{ID: "a", Phase: Running, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(DefaultExpiry)}, q); d != "" {
+		if d := cmp.Diff(Query{ID: "a", Kind: Person, Phase: Running, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(DefaultExpiry)}, q); d != "" {
 			w.Error(d)
 		}
 		w.want("a node that was not asked", w.take("3"), "")

@@ -25,9 +25,9 @@ func (s *Store) CreateLive(ctx context.Context, q live.Query, targets []live.Tar
 	}
 	err = s.tx(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `
-			INSERT INTO live (id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '{}', 0)`,
-			q.ID, text(q.SQL), selector, string(q.Phase), text(q.CreatedBy), micros(q.CreatedAt), micros(q.ExpiresAt), micros(q.EndedAt))
+			INSERT INTO live (id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count, kind, source)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '{}', 0, $9, $10)`,
+			q.ID, text(q.SQL), selector, string(q.Phase), text(q.CreatedBy), micros(q.CreatedAt), micros(q.ExpiresAt), micros(q.EndedAt), string(q.Kind), text(q.Source))
 		if err != nil {
 			return err
 		}

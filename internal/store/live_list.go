@@ -10,14 +10,14 @@ import (
 
 const noLive = "there is no live query with that id"
 
-const liveColumns = `id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count`
+const liveColumns = `id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count, kind, source`
 
 // scanLive reads a query. The counts of one that runs are not kept.
 func scanLive(row scanner) (live.Query, error) {
 	var q live.Query
 	var selector, counts string
 	var created, expires, ended int64
-	err := row.Scan(&q.ID, &q.SQL, &selector, &q.Phase, &q.CreatedBy, &created, &expires, &ended, &counts, &q.Rows)
+	err := row.Scan(&q.ID, &q.SQL, &selector, &q.Phase, &q.CreatedBy, &created, &expires, &ended, &counts, &q.Rows, &q.Kind, &q.Source)
 	if err != nil {
 		return live.Query{}, err
 	}
