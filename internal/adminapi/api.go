@@ -82,7 +82,7 @@ type SecretStore interface {
 // LiveStore reads what the coordinator keeps.
 type LiveStore interface {
 	Live(ctx context.Context, id string) (live.Query, error)
-	LiveList(ctx context.Context, cursor string, limit int) (queries []live.Query, next string, err error)
+	LiveList(ctx context.Context, f live.Filter) (queries []live.Query, next string, err error)
 	// LiveOf returns the live queries that a node was meant by, the newest first.
 	LiveOf(ctx context.Context, nodeID string, limit int) ([]live.Asked, error)
 	LiveAnswers(ctx context.Context, id string, f live.AnswerFilter) (targets []live.Target, next string, err error)

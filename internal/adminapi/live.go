@@ -144,7 +144,7 @@ type PageInput struct {
 }
 
 func (a *API) listLive(ctx context.Context, in *PageInput) (*body[LivePage], error) {
-	queries, next, err := a.LiveList.LiveList(ctx, in.Cursor, in.Limit)
+	queries, next, err := a.LiveList.LiveList(ctx, live.Filter{Cursor: in.Cursor, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}

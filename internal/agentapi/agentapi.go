@@ -53,6 +53,8 @@ type Configs interface {
 // Queries hands out live queries; see live.Coordinator.
 type Queries interface {
 	Take(nodeID string) []live.Task
+	// Limits returns what one node may answer to a query.
+	Limits(liveID string) live.Limits
 }
 
 // Stream keeps what agents sent. Both methods return when it is on disk.

@@ -1,9 +1,9 @@
 package live
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,15 +16,19 @@ const (
 	// DefaultExpiry is how long a live query waits for nodes, unless asked
 	// otherwise.
 	DefaultExpiry = 10 * time.Minute
+	// ApprovalTime is how long a query waits for a second person.
+	ApprovalTime = 24 * time.Hour
 	// Lease is how long a node has to answer before it may be asked again. It is
 	// longer than a slow query takes; the text is never out twice at once.
 	Lease = 2 * time.Minute
 	// maxAttempts bounds how often a node takes one query. A query that kills
 	// the worker is denylisted by the agent itself from the second time on.
 	maxAttempts = 3
-	// maxPerRead bounds the queries in one answer to a poll: an agent runs them
-	// one after another and answers all at once.
-	maxPerRead = 8
+	// maxPerRead bounds the queries in one answer to a poll. An agent runs them
+	// one after another and answers all at once, so the last must be done within
+	// its lease: 25 leave nearly 5 s to each. With fewer, 200 queries at once
+	// need more polls than their expiry has.
+	maxPerRead = 25
 	// maxAccelerated bounds the nodes of a query that are told to poll faster.
 	// Each poll of a real agent is a TLS handshake, so a whole fleet that polls
 	// every 5 s would starve itself and everybody else (seen with 10,000 nodes).
@@ -36,32 +40,6 @@ const (
 	tick = 500 * time.Millisecond
 )
 
-// Store keeps live queries. Every method is one transaction.
-type Store interface {
-	// CreateLive keeps a new query with its targets.
-	CreateLive(ctx context.Context, q Query, targets []Target) error
-	// RunningLive returns the queries in phase Running with their targets,
-	// without rows.
-	RunningLive(ctx context.Context) (map[string]Query, map[string][]Target, error)
-	// MarkSent keeps that nodes took queries.
-	MarkSent(ctx context.Context, sent []Delivery) error
-	// SaveAnswers keeps answers and returns those that were new: a node answers
-	// a query once, and only one that it was asked. A late answer to a query
-	// that ended is kept, too.
-	SaveAnswers(ctx context.Context, answers []Answer) ([]Answer, error)
-	// EndLive keeps that a query ended: its open targets get the state open,
-	// and the query the counts of its targets.
-	EndLive(ctx context.Context, id string, phase Phase, open State, at time.Time) error
-}
-
-// Delivery says that a node took a query.
-type Delivery struct {
-	LiveID   string
-	NodeID   string
-	At       time.Time
-	Attempts int
-}
-
 // Task is one query for one node to run.
 type Task struct {
 	ID, SQL string
@@ -69,8 +47,9 @@ type Task struct {
 	Accelerate bool
 }
 
-// Coordinator delivers live queries and takes their answers in. Safe for
-// concurrent use.
+// Coordinator delivers live queries and takes their answers in. It holds in
+// memory what is open: the queries that have not ended, and their nodes that
+// have not answered. Safe for concurrent use.
 type Coordinator struct {
 	store Store
 	log   *slog.Logger
@@ -78,23 +57,49 @@ type Coordinator struct {
 
 	mu      sync.RWMutex
 	running map[string]*run
-	pending map[string][]*run // by node: runs in which it is open
-	sent    []Delivery        // not kept yet
+	pending map[string][]*target // by node: what it may take, the oldest first
+	sent    []Delivery           // not kept yet
+	joining []Joining            // likewise
 	changed map[string]*watch
 
+	keeping sync.Mutex // held while joining nodes are kept
+
 	observers []Observer
+	witness   Witness
 }
 
-// Observer hears of each new answer to a query that runs, after it is in the
-// stream and before it is kept. It hears of one at least once, again after a
-// crash, so it must be idempotent. An error makes the answer come again.
+// Observer hears of each new answer, after it is in the stream and before it is
+// kept; also of a late one (Answer.Late), when its query may have ended. It hears
+// of one at least once, again after a crash, so it must be idempotent. An error
+// makes the answer come again.
 type Observer func(ctx context.Context, q Query, a Answer) error
 
+// Witness hears of what the Coordinator does to a query by itself: Held says why
+// nobody gets it any more, or it is Full.
+type Witness func(ctx context.Context, q Query) error
+
+// run is a query that has not ended.
 type run struct {
-	query   Query
-	targets map[string]*Target
-	open    int
-	stopped bool // by somebody, but the store did not take it yet
+	query  Query // Counts are those of this moment
+	open   map[string]*target
+	size   int       // nodes at its start
+	wave   *wave     // nil if all may have it at once
+	ending Phase     // it ended so, but the store did not take it yet
+	untold bool      // it is held, and neither store nor witness know
+	look   time.Time // when the next target of a standing one expires; zero if none does
+}
+
+// target is a node that has not answered a query.
+type target struct {
+	run      *run
+	node     string
+	state    State
+	attempts int
+	sentAt   time.Time
+	flying   bool // see wave
+	lapsedIn int  // the round of its wave in which it did not answer
+	enrolled time.Time
+	expires  time.Time // zero if it expires with the query
 }
 
 // watch wakes everybody who looks at one query.
@@ -108,9 +113,15 @@ type watch struct {
 func NewCoordinator(store Store, log *slog.Logger, now func() time.Time) *Coordinator {
 	return &Coordinator{
 		store: store, log: log, now: now,
-		running: map[string]*run{}, pending: map[string][]*run{}, changed: map[string]*watch{},
+		running: map[string]*run{}, pending: map[string][]*target{}, changed: map[string]*watch{},
 	}
 }
+
+// Observe registers somebody who hears of answers. Call it before Run.
+func (c *Coordinator) Observe(o Observer) { c.observers = append(c.observers, o) }
+
+// Tell sets who hears of what the Coordinator does by itself. Call it before Run.
+func (c *Coordinator) Tell(w Witness) { c.witness = w }
 
 // Load takes up the queries that were running when the server stopped.
 func (c *Coordinator) Load(ctx context.Context) error {
@@ -120,23 +131,20 @@ func (c *Coordinator) Load(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, q := range queries {
-		c.arm(q, targets[id])
+	for _, q := range oldestFirst(queries) {
+		c.arm(q, targets[q.ID])
 	}
 	return nil
 }
 
-// Start keeps a query for the given nodes and begins to deliver it. The caller
-// has chosen q.ID, so that the audit log can name it first.
+// Start keeps a query for the given nodes and begins to deliver it, or waits for
+// a second person if q.Approval says so. The caller has chosen q.ID, so that the
+// audit log can name it first.
 func (c *Coordinator) Start(ctx context.Context, q Query, nodes []*node.Identity) (Query, error) {
 	if len(nodes) == 0 {
 		return Query{}, errs.Field("selector", "no node matches; choose nodes, tags or all")
 	}
-	now := c.now()
-	q.Phase, q.CreatedAt, q.Kind = Running, now, cmp.Or(q.Kind, Person)
-	if q.ExpiresAt.IsZero() {
-		q.ExpiresAt = now.Add(DefaultExpiry)
-	}
+	q = c.prepare(q)
 	targets := make([]Target, 0, len(nodes))
 	for _, n := range nodes {
 		targets = append(targets, Target{NodeID: n.ID, HostIdentifier: n.HostIdentifier, Hostname: n.Hostname, State: Waiting})
@@ -147,22 +155,55 @@ func (c *Coordinator) Start(ctx context.Context, q Query, nodes []*node.Identity
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.arm(q, targets)
-	return c.running[q.ID].snapshot(), nil
+	return c.arm(q, targets).snapshot(), nil
 }
 
-func (c *Coordinator) arm(q Query, targets []Target) {
-	r := &run{query: q, targets: make(map[string]*Target, len(targets))}
+// prepare fills in what the caller left to us.
+func (c *Coordinator) prepare(q Query) Query {
+	q.CreatedAt, q.Phase = c.now(), Running
+	if q.Kind == "" {
+		q.Kind = Person
+	}
+	if q.Approval.Needed {
+		q.Phase = Pending
+	}
+	if q.ExpiresAt.IsZero() && !q.Standing {
+		q.ExpiresAt = q.Begins().Add(DefaultExpiry)
+	}
+	q.Limits, q.Waves = q.Limits.orDefaults(), q.Waves.orDefaults(q.Heavy())
+	return q
+}
+
+func (c *Coordinator) arm(q Query, targets []Target) *run {
+	q.Limits, q.Waves = q.Limits.orDefaults(), q.Waves.orDefaults(q.Heavy()) // of one from before there were any
+	r := &run{query: q, open: make(map[string]*target, len(targets)), size: q.Nodes(), wave: newWave(q)}
+	r.query.Counts = maps.Clone(q.Counts)
+	if r.query.Counts == nil {
+		r.query.Counts = map[State]int{}
+	}
+	all := make([]target, len(targets)) // in one piece: there may be 100,000
 	for i := range targets {
-		t := &targets[i]
-		r.targets[t.NodeID] = t
-		if t.State.open() {
-			r.open++
-			c.pending[t.NodeID] = append(c.pending[t.NodeID], r)
+		t := &all[i]
+		*t = target{
+			run: r, node: targets[i].NodeID, state: targets[i].State, attempts: targets[i].Attempts,
+			sentAt: targets[i].SentAt, enrolled: targets[i].EnrolledAt, expires: targets[i].ExpiresAt,
+		}
+		r.open[t.node] = t
+		if r.wave != nil && t.state == Sent && leased(t.sentAt, c.now()) {
+			r.wave.took(t)
+		}
+		if q.Phase == Running {
+			c.pending[t.node] = append(c.pending[t.node], t)
 		}
 	}
+	r.look = r.nextLook()
 	c.running[q.ID] = r
+	return r
 }
+
+// leased reports whether a lease that began then runs. One that began in the
+// future, before the clock went back, does not.
+func leased(began, now time.Time) bool { return now.Sub(began).Abs() < Lease }
 
 // Take returns the queries that a node shall run now. Each is out at most once
 // per Lease. It is one look into a map when there are none.
@@ -176,141 +217,109 @@ func (c *Coordinator) Take(nodeID string) []Task {
 	now := c.now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	list := c.pending[nodeID]
+	busy := false // with a heavy query
+	for _, t := range list {
+		busy = busy || t.run.query.Heavy() && t.out(now)
+	}
 	var tasks []Task
-	for _, r := range c.pending[nodeID] {
-		t := r.targets[nodeID]
-		// One that was sent in the future, before the clock went back, is no lease.
-		leased := t.State == Sent && now.Sub(t.SentAt).Abs() < Lease
-		if leased || t.Attempts >= maxAttempts || !now.Before(r.query.ExpiresAt) || len(tasks) == maxPerRead {
+	for _, t := range list {
+		r := t.run
+		heavy := r.query.Heavy()
+		if heavy && busy || !t.due(now) {
 			continue
 		}
-		t.State, t.SentAt, t.Attempts = Sent, now, t.Attempts+1
-		c.sent = append(c.sent, Delivery{LiveID: r.query.ID, NodeID: nodeID, At: now, Attempts: t.Attempts})
-		tasks = append(tasks, Task{ID: r.query.ID, SQL: r.query.SQL, Accelerate: len(r.targets) <= maxAccelerated})
+		busy = busy || heavy
+		r.count(t.state, -1)
+		t.state, t.sentAt, t.attempts = Sent, now, t.attempts+1
+		r.count(Sent, 1)
+		if r.wave != nil {
+			r.wave.took(t)
+		}
+		c.sent = append(c.sent, Delivery{LiveID: r.query.ID, NodeID: nodeID, At: now, Attempts: t.attempts})
+		tasks = append(tasks, Task{ID: r.query.ID, SQL: r.query.SQL, Accelerate: r.accelerates()})
 		c.wake(r.query.ID)
+		if len(tasks) == maxPerRead {
+			break
+		}
 	}
 	return tasks
 }
 
-// Accept keeps answers, which are in the stream already. The same answer may
-// come again.
-func (c *Coordinator) Accept(ctx context.Context, answers []Answer) error {
-	if err := c.observe(ctx, answers); err != nil {
-		return err
+// out reports whether the node is at work on the query.
+func (t *target) out(now time.Time) bool { return t.state == Sent && leased(t.sentAt, now) }
+
+// due reports whether the node may take the query now.
+func (t *target) due(now time.Time) bool {
+	r := t.run
+	switch {
+	case t.out(now), t.attempts >= maxAttempts, r.query.Held != "", now.Before(r.query.NotBefore):
+		return false
+	case !r.query.ExpiresAt.IsZero() && !now.Before(r.query.ExpiresAt), !t.expires.IsZero() && !now.Before(t.expires):
+		return false
+	case r.wave == nil:
+		return true
 	}
-	fresh, err := c.store.SaveAnswers(ctx, answers)
-	if err != nil {
-		return err
-	}
-	c.mu.Lock()
-	var done []string
-	for _, a := range fresh {
-		if r := c.running[a.LiveID]; r != nil {
-			c.answered(r, a)
-			if r.open == 0 && !r.stopped {
-				done = append(done, a.LiveID)
-			}
-		}
-		c.wake(a.LiveID)
-	}
-	c.mu.Unlock()
-	for _, id := range done {
-		if err := c.end(ctx, id, Done, Expired); err != nil {
-			return err
-		}
-	}
-	return nil
+	r.lapse(now)
+	return r.query.Held == "" && !r.wave.full()
 }
 
-// Observe registers somebody who hears of answers. Call it before Run.
-func (c *Coordinator) Observe(o Observer) { c.observers = append(c.observers, o) }
+// lapse ends leases, and holds the query if too many did not answer.
+func (r *run) lapse(now time.Time) {
+	r.wave.lapse(now)
+	r.judge()
+}
 
-// observe tells the observers of the answers that queries which run wait for.
-func (c *Coordinator) observe(ctx context.Context, answers []Answer) error {
-	if len(c.observers) == 0 {
-		return nil
+// judge holds the query if too many nodes went wrong.
+func (r *run) judge() {
+	if r.wave == nil || r.query.Held != "" {
+		return
 	}
-	for _, a := range answers {
-		c.mu.RLock()
-		r := c.running[a.LiveID]
-		if r == nil || r.targets[a.NodeID] == nil || !r.targets[a.NodeID].State.open() {
-			c.mu.RUnlock()
+	if why := r.wave.alarm(); why != "" {
+		r.query.Held, r.untold = why, true
+	}
+}
+
+// accelerates reports whether somebody waits for the answers, and the nodes are
+// few enough. What is no person's is about one node at a time.
+func (r *run) accelerates() bool { return r.query.Kind != Person || r.size <= maxAccelerated }
+
+func (c *Coordinator) unpend(t *target) {
+	list := c.pending[t.node]
+	for i, other := range list {
+		if other != t {
 			continue
 		}
-		q := r.query
-		c.mu.RUnlock()
-		for _, o := range c.observers {
-			if err := o(ctx, q, a); err != nil {
-				return err
-			}
+		if len(list) == 1 {
+			delete(c.pending, t.node)
+			return
 		}
-	}
-	return nil
-}
-
-func (c *Coordinator) answered(r *run, a Answer) {
-	t := r.targets[a.NodeID]
-	if t == nil {
+		copy(list[i:], list[i+1:])
+		list[len(list)-1] = nil
+		c.pending[t.node] = list[:len(list)-1]
 		return
 	}
-	if t.State.open() {
-		r.open--
-		c.unpend(a.NodeID, r)
-	}
-	t.State, t.AnsweredAt = a.State, a.ReceivedAt
-	r.query.Rows += len(a.Rows)
 }
 
-func (c *Coordinator) unpend(nodeID string, r *run) {
-	left := c.pending[nodeID][:0:0]
-	for _, other := range c.pending[nodeID] {
-		if other != r {
-			left = append(left, other)
-		}
-	}
-	if len(left) == 0 {
-		delete(c.pending, nodeID)
+// close takes a target that is done out of memory.
+func (c *Coordinator) close(t *target, state State) {
+	r := t.run
+	if r.open[t.node] != t {
 		return
 	}
-	c.pending[nodeID] = left
+	delete(r.open, t.node)
+	c.unpend(t)
+	r.count(t.state, -1)
+	r.count(state, 1)
 }
 
-// Stop ends a running query; no node takes it from then on. Stopping one that
-// has ended is no error.
-func (c *Coordinator) Stop(ctx context.Context, id string) error {
-	return c.end(ctx, id, StoppedBy, Halted)
+func (r *run) count(s State, n int) {
+	if r.query.Counts[s] += n; r.query.Counts[s] == 0 {
+		delete(r.query.Counts, s)
+	}
 }
 
-// end takes the query out of memory first, so that nothing is delivered any
-// more even when the store fails; then it is noted again, to be ended later.
-func (c *Coordinator) end(ctx context.Context, id string, phase Phase, open State) error {
-	c.mu.Lock()
-	r := c.running[id]
-	if r == nil {
-		c.mu.Unlock()
-		return nil
-	}
-	delete(c.running, id)
-	if phase == StoppedBy {
-		r.stopped = true
-	}
-	for nodeID, t := range r.targets {
-		if t.State.open() {
-			c.unpend(nodeID, r)
-		}
-	}
-	c.mu.Unlock()
-	err := c.store.EndLive(ctx, id, phase, open, c.now())
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err != nil {
-		c.running[id] = r // the next tick tries again; nothing is pending in it
-	}
-	c.wake(id)
-	return err
-}
-
-// Running returns a query that runs, with its counts of this moment.
+// Running returns a query that has not ended, with its counts of this moment.
 func (c *Coordinator) Running(id string) (Query, bool) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -321,19 +330,37 @@ func (c *Coordinator) Running(id string) (Query, bool) {
 	return r.snapshot(), true
 }
 
-// Count returns how many queries run.
+// Open returns the queries that have not ended, the oldest first.
+func (c *Coordinator) Open() []Query {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	open := make(map[string]Query, len(c.running))
+	for id, r := range c.running {
+		open[id] = r.snapshot()
+	}
+	return oldestFirst(open)
+}
+
+// Count returns how many queries have not ended.
 func (c *Coordinator) Count() int {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return len(c.running)
 }
 
+// Limits returns what one node may answer to a query.
+func (c *Coordinator) Limits(id string) Limits {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if r := c.running[id]; r != nil {
+		return r.query.Limits
+	}
+	return Limits{}
+}
+
 func (r *run) snapshot() Query {
 	q := r.query
-	q.Counts = map[State]int{}
-	for _, t := range r.targets {
-		q.Counts[t.State]++
-	}
+	q.Counts = maps.Clone(q.Counts)
 	return q
 }
 
@@ -362,69 +389,4 @@ func (c *Coordinator) wake(id string) {
 		close(w.wake)
 		delete(c.changed, id)
 	}
-}
-
-// Run keeps what was sent and ends queries whose time is over, until ctx ends.
-// A store that fails is logged and tried again.
-func (c *Coordinator) Run(ctx context.Context) error {
-	t := time.NewTicker(tick)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return c.keepSent(context.WithoutCancel(ctx))
-		case <-t.C:
-		}
-		err := c.keepSent(ctx)
-		if e := c.endDue(ctx); err == nil {
-			err = e
-		}
-		if err != nil && ctx.Err() == nil {
-			c.log.WarnContext(ctx, "live queries could not be kept; retrying", "error", err)
-		}
-	}
-}
-
-func (c *Coordinator) keepSent(ctx context.Context) error {
-	c.mu.Lock()
-	sent := c.sent
-	c.sent = nil
-	c.mu.Unlock()
-	if len(sent) == 0 {
-		return nil
-	}
-	err := c.store.MarkSent(ctx, sent)
-	if err != nil {
-		c.mu.Lock()
-		c.sent = append(sent, c.sent...)
-		c.mu.Unlock()
-	}
-	return err
-}
-
-func (c *Coordinator) endDue(ctx context.Context) error {
-	now := c.now()
-	due := map[string]Phase{}
-	c.mu.RLock()
-	for id, r := range c.running {
-		switch {
-		case r.stopped:
-			due[id] = StoppedBy
-		case r.open == 0:
-			due[id] = Done
-		case !now.Before(r.query.ExpiresAt):
-			due[id] = TimedOut
-		}
-	}
-	c.mu.RUnlock()
-	for id, phase := range due {
-		open := Expired
-		if phase == StoppedBy {
-			open = Halted
-		}
-		if err := c.end(ctx, id, phase, open); err != nil {
-			return err
-		}
-	}
-	return nil
 }

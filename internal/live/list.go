@@ -9,3 +9,13 @@ type AnswerFilter struct {
 	Cursor       string
 	Limit        int
 }
+
+// Filter says which live queries a list shows. Zero fields do not restrict.
+type Filter struct {
+	Kind      Kind
+	CreatedBy string
+	Phase     Phase
+	Text      string // part of the text or of the reason, in any case
+	Cursor    string
+	Limit     int
+}

@@ -5,9 +5,6 @@
 package live
 
 import (
-	"bytes"
-	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/musterhq/muster/internal/node"
@@ -38,11 +35,17 @@ type Phase string
 
 // The phases of a live query.
 const (
+	Pending   Phase = "pending" // waits for a second person; no node gets it
 	Running   Phase = "running"
-	Done      Phase = "done"    // every node answered
-	TimedOut  Phase = "expired" // some did not in time
-	StoppedBy Phase = "stopped" // somebody stopped it
+	Done      Phase = "done"       // every node answered, or it stands no longer
+	TimedOut  Phase = "expired"    // some did not in time
+	StoppedBy Phase = "stopped"    // somebody stopped it
+	Rejected  Phase = "rejected"   // the second person did not agree
+	Full      Phase = "over_limit" // it gave more than it may in all
 )
+
+// Open reports whether the query has not ended.
+func (p Phase) Open() bool { return p == Running || p == Pending }
 
 // Kind is why a live query was asked.
 type Kind string
@@ -65,13 +68,47 @@ type Query struct {
 	Source    string
 	SQL       string
 	Selector  node.Selector
+	Reason    string // why, in the words of who asked
+	Tier      int    // the policy's, of the text
 	Phase     Phase
 	CreatedBy string
 	CreatedAt time.Time
-	ExpiresAt time.Time
-	EndedAt   time.Time     // zero while it runs
+	NotBefore time.Time // no node gets it before; zero for at once
+	ExpiresAt time.Time // zero if it stands
+	EndedAt   time.Time // zero while it runs
+	// Standing says that it has no end of its own, and nodes join it one by one;
+	// see Coordinator.Stand.
+	Standing bool
+	RerunOf  string // the query that it repeats; "" if none
+	Approval Approval
+
+	Limits Limits
+	Waves  Waves
+	// Held says why delivery stands still; "" if it does not.
+	Held string
+
 	Counts    map[State]int // nodes by state; states of none may be absent
 	Rows      int           // received so far
+	Bytes     int64         // of those rows
+	Truncated bool          // rows were cut, of one node or in all
+}
+
+// heavyTier is the policy's tier from which a text may be felt by a host: two of
+// them at once are worse than twice one.
+const heavyTier = 2
+
+// Heavy reports whether a node runs it with no other heavy one beside.
+func (q Query) Heavy() bool { return q.Tier >= heavyTier }
+
+// Begins returns when nodes may get it for the first time.
+func (q Query) Begins() time.Time {
+	if at := q.Approval.At; at.After(q.CreatedAt) && at.After(q.NotBefore) {
+		return at
+	}
+	if q.NotBefore.After(q.CreatedAt) {
+		return q.NotBefore
+	}
+	return q.CreatedAt
 }
 
 // Nodes returns how many nodes the query was for.
@@ -83,6 +120,27 @@ func (q Query) Nodes() int {
 	return n
 }
 
+// Approval is the consent of a second person.
+type Approval struct {
+	Needed bool      `json:"needed,omitempty"`
+	By     string    `json:"by,omitempty"` // also who rejected it
+	At     time.Time `json:"at,omitzero"`
+}
+
+// Waves say how a query reaches many nodes. Zero fields mean the default.
+type Waves struct {
+	// First is how many nodes may have it unanswered at the beginning. Each good
+	// answer makes room for one more.
+	First int `json:"first,omitempty"`
+	// MaxBadPercent is how many of the nodes that are done with it may have failed
+	// before the others are spared.
+	MaxBadPercent int `json:"max_bad_percent,omitempty"`
+	// Good and Bad are the nodes that were done with it when somebody resumed it;
+	// they are not judged again.
+	Good int `json:"good,omitempty"`
+	Bad  int `json:"bad,omitempty"`
+}
+
 // Target is one node of a live query.
 type Target struct {
 	NodeID         string
@@ -92,81 +150,18 @@ type Target struct {
 	Attempts       int // how often it took the query
 	SentAt         time.Time
 	AnsweredAt     time.Time
+	// EnrolledAt and ExpiresAt are of nodes of a standing query: the enrolment
+	// that it was asked for, and until when it may take it.
+	EnrolledAt time.Time
+	ExpiresAt  time.Time
 	// Seq orders answers by arrival, across all live queries; 0 without one.
-	Seq     int64
-	Message string // the error of a failed node
-	Stats   osquery.QueryStats
-	Rows    []osquery.Row // only where asked for
-}
-
-// Answer is one node's answer to one live query, as it travels in the stream
-// and is kept.
-type Answer struct {
-	LiveID     string             `json:"live_id"`
-	NodeID     string             `json:"node_id"`
-	State      State              `json:"state"`
-	Message    string             `json:"message,omitempty"`
-	Stats      osquery.QueryStats `json:"stats"`
-	ReceivedAt time.Time          `json:"received_at"`
-	Rows       []json.RawMessage  `json:"rows,omitempty"` // objects of strings, columns in order
-}
-
-// Limits of one node's answer, so that one query cannot fill the store. What
-// is over is cut, and the node is marked.
-const (
-	MaxRows  = 10_000
-	MaxBytes = 8 << 20
-	// maxMessage is far above what SQLite says; agents set no limit.
-	maxMessage = 4 << 10
-)
-
-func cut(message string) string {
-	if len(message) > maxMessage {
-		return strings.ToValidUTF8(message[:maxMessage], "") + " …"
-	}
-	return message
-}
-
-// Receive judges what a node answered.
-func Receive(nodeID string, a osquery.QueryAnswer, now time.Time) (Answer, error) {
-	out := Answer{LiveID: a.ID, NodeID: nodeID, Message: cut(a.Message), Stats: a.Stats, ReceivedAt: now}
-	switch {
-	case a.Denylisted():
-		out.State = Denylisted
-	case a.Status != 0:
-		out.State = Failed
-	case len(a.Rows) == 0:
-		out.State = Empty
-	default:
-		out.State = Answered
-	}
-	size := 0
-	for i, r := range a.Rows {
-		plain, err := r.MarshalJSON()
-		if err != nil {
-			return Answer{}, err
-		}
-		// As encoding/json writes a RawMessage; else an answer grows up to
-		// sixfold on its way into the stream, beyond what that takes.
-		var row bytes.Buffer
-		json.HTMLEscape(&row, plain)
-		if size += row.Len(); i == MaxRows || size > MaxBytes {
-			out.State = OverLimit
-			break
-		}
-		out.Rows = append(out.Rows, row.Bytes())
-	}
-	return out, nil
-}
-
-// Size returns about how many bytes the answer takes.
-func (a Answer) Size() int {
-	const names = 256 // of the fields, with the stats
-	n := names + len(a.LiveID) + len(a.NodeID) + len(a.Message)
-	for _, r := range a.Rows {
-		n += len(r) + 1
-	}
-	return n
+	Seq      int64
+	Late     bool   // it answered after its time, or after the query's end
+	Cut      bool   // it gave more rows than are kept
+	RowCount int    // kept of it
+	Message  string // the error of a failed node
+	Stats    osquery.QueryStats
+	Rows     []osquery.Row // only where asked for
 }
 
 // States returns all states, in the order in which people want to see them.

@@ -50,11 +50,26 @@ func (s *store) RunningLive(context.Context) (map[string]Query, map[string][]Tar
 	defer s.mu.Unlock()
 	queries, targets := map[string]Query{}, map[string][]Target{}
 	for id, q := range s.queries {
-		if q.Phase == Running {
-			queries[id], targets[id] = q, append([]Target(nil), s.targets[id]...)
+		if !q.Phase.Open() {
+			continue
+		}
+		queries[id] = s.counted(q)
+		for _, t := range s.targets[id] {
+			if t.State.open() {
+				targets[id] = append(targets[id], t)
+			}
 		}
 	}
 	return queries, targets, s.err
+}
+
+func (s *store) counted(q Query) Query {
+	q.Counts, q.Rows, q.Bytes = map[State]int{}, 0, 0
+	for _, t := range s.targets[q.ID] {
+		q.Counts[t.State]++
+		q.Rows += t.RowCount
+	}
+	return q
 }
 
 func (s *store) each(id, nodeID string, f func(*Target)) {
@@ -63,6 +78,21 @@ func (s *store) each(id, nodeID string, f func(*Target)) {
 			f(t)
 		}
 	}
+}
+
+func (s *store) AlterLive(_ context.Context, q Query, from Phase) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	kept := s.queries[q.ID]
+	if kept.Phase != from {
+		return errs.New(errs.Conflict, "it is %s", kept.Phase)
+	}
+	kept.Phase, kept.ExpiresAt, kept.Waves, kept.Held, kept.Approval = q.Phase, q.ExpiresAt, q.Waves, q.Held, q.Approval
+	s.queries[q.ID] = kept
+	return nil
 }
 
 func (s *store) MarkSent(_ context.Context, sent []Delivery) error {
@@ -81,6 +111,26 @@ func (s *store) MarkSent(_ context.Context, sent []Delivery) error {
 	return nil
 }
 
+func (s *store) Awaited(_ context.Context, answers []Answer) (list []Answer, queries map[string]Query, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queries = map[string]Query{}
+	for _, a := range answers {
+		s.each(a.LiveID, a.NodeID, func(t *Target) {
+			if t.AnsweredAt.IsZero() {
+				a.Late, a.EnrolledAt = s.late(a.LiveID, t), t.EnrolledAt
+				list = append(list, a)
+				queries[a.LiveID] = s.counted(s.queries[a.LiveID])
+			}
+		})
+	}
+	return list, queries, s.err
+}
+
+func (s *store) late(id string, t *Target) bool {
+	return s.queries[id].Phase != Running || t.State == Expired || t.State == Halted
+}
+
 func (s *store) SaveAnswers(_ context.Context, answers []Answer) (fresh []Answer, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,7 +140,8 @@ func (s *store) SaveAnswers(_ context.Context, answers []Answer) (fresh []Answer
 	for _, a := range answers {
 		s.each(a.LiveID, a.NodeID, func(t *Target) {
 			if t.AnsweredAt.IsZero() {
-				t.State, t.AnsweredAt = a.State, a.ReceivedAt
+				t.Late = s.late(a.LiveID, t)
+				t.State, t.AnsweredAt, t.RowCount, t.Cut = a.State, a.ReceivedAt, len(a.Rows), a.Cut
 				fresh = append(fresh, a)
 			}
 		})
@@ -105,6 +156,9 @@ func (s *store) EndLive(_ context.Context, id string, phase Phase, open State, a
 		return s.err
 	}
 	q := s.queries[id]
+	if !q.Phase.Open() {
+		return nil
+	}
 	q.Phase, q.EndedAt = phase, at
 	s.queries[id] = q
 	for i := range s.targets[id] {
@@ -113,6 +167,57 @@ func (s *store) EndLive(_ context.Context, id string, phase Phase, open State, a
 		}
 	}
 	return nil
+}
+
+func (s *store) StandLive(_ context.Context, q Query) (Query, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return Query{}, s.err
+	}
+	kept, ok := s.queries[q.ID]
+	if !ok {
+		kept = q
+	}
+	if kept.Phase == Done {
+		kept.Phase = Running
+	}
+	s.queries[q.ID] = kept
+	return s.counted(kept), nil
+}
+
+func (s *store) AddTargets(_ context.Context, joining []Joining) (joined []Joined, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	for _, j := range joining {
+		out, known := Joined{Asked: s.queries[j.LiveID].Phase == Running}, false
+		s.each(j.LiveID, j.Target.NodeID, func(t *Target) {
+			known = true
+			if out.Asked = out.Asked && j.Target.EnrolledAt.After(t.EnrolledAt); out.Asked {
+				out.Was, out.Rows = t.State, t.RowCount
+				*t = j.Target
+			}
+		})
+		if out.Asked && !known {
+			s.targets[j.LiveID] = append(s.targets[j.LiveID], j.Target)
+		}
+		joined = append(joined, out)
+	}
+	return joined, nil
+}
+
+func (s *store) ExpireTargets(_ context.Context, id string, now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.targets[id] {
+		if t := &s.targets[id][i]; t.State.open() && !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(now) {
+			t.State = Expired
+		}
+	}
+	return s.err
 }
 
 // state is the phase of a query and the states of its nodes, as kept.
@@ -226,7 +331,12 @@ func TestCoordinator_lease(t *testing.T) {
 		w.start("a", "1", "2")
 		q, _ := w.c.Running("a")
 		q.Counts, q.SQL = nil, ""
-		if d := cmp.Diff(Query{ID: "a", Kind: Person, Phase: Running, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(DefaultExpiry)}, q); d != "" {
+		want := Query{
+			ID: "a", Kind: Person, Phase: Running, CreatedAt: time.Now(), ExpiresAt: time.Now().Add(DefaultExpiry),
+			Limits: Limits{RowsPerNode: MaxRows, BytesPerNode: MaxBytes, Rows: DefaultTotalRows, Bytes: DefaultTotalBytes},
+			Waves:  Waves{First: firstLight, MaxBadPercent: maxBadPercent},
+		}
+		if d := cmp.Diff(want, q); d != "" {
 			w.Error(d)
 		}
 		w.want("a node that was not asked", w.take("3"), "")
@@ -261,11 +371,13 @@ func TestCoordinator_clock(t *testing.T) {
 func TestCoordinator_manyPending(t *testing.T) {
 	t.Parallel()
 	run1(t, func(w *world) {
+		var ids []string
 		for i := range maxPerRead + 2 {
-			w.start(fmt.Sprintf("q%02d", i), "1")
+			ids = append(ids, fmt.Sprintf("q%02d", i))
+			w.start(ids[i], "1")
 		}
-		w.want("the oldest first", w.take("1"), "q00 q01 q02 q03 q04 q05 q06 q07")
-		w.want("then the rest", w.take("1"), "q08 q09")
+		w.want("the oldest first", w.take("1"), strings.Join(ids[:maxPerRead], " "))
+		w.want("then the rest", w.take("1"), strings.Join(ids[maxPerRead:], " "))
 		w.want("then none", w.take("1"), "")
 	})
 }
@@ -571,7 +683,7 @@ func TestReceive(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tt.in.ID = "live"
-			got, err := Receive("node", tt.in, now)
+			got, err := Receive("node", tt.in, Limits{}, now)
 			if err != nil || got.State != tt.state || len(got.Rows) != tt.kept {
 				t.Fatalf("%s with %d rows, %v; want %s with %d", got.State, len(got.Rows), err, tt.state, tt.kept)
 			}
@@ -586,14 +698,14 @@ func TestReceive(t *testing.T) {
 	}
 	t.Run("a row keeps its order", func(t *testing.T) {
 		t.Parallel()
-		got, err := Receive("node", osquery.QueryAnswer{Rows: rows(1)}, now)
+		got, err := Receive("node", osquery.QueryAnswer{Rows: rows(1)}, Limits{}, now)
 		if err != nil || string(got.Rows[0]) != `{"b":"0","a":"\u003c"}` {
 			t.Errorf("%s, %v", got.Rows, err)
 		}
 	})
 	t.Run("a huge message is cut", func(t *testing.T) {
 		t.Parallel()
-		got, err := Receive("node", osquery.QueryAnswer{Status: 1, Message: "x" + strings.Repeat("ä", 1<<20)}, now)
+		got, err := Receive("node", osquery.QueryAnswer{Status: 1, Message: "x" + strings.Repeat("ä", 1<<20)}, Limits{}, now)
 		if err != nil || len(got.Message) > maxMessage+10 || !strings.HasPrefix(got.Message, "xää") || !strings.HasSuffix(got.Message, "ä …") {
 			t.Errorf("%d bytes, %v", len(got.Message), err)
 		}

@@ -19,16 +19,8 @@ const targetChunk = 5000
 
 // CreateLive implements [live.Store].
 func (s *Store) CreateLive(ctx context.Context, q live.Query, targets []live.Target) error {
-	selector, err := document(q.Selector)
-	if err != nil {
-		return fail("create live query", err)
-	}
-	err = s.tx(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, `
-			INSERT INTO live (id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count, kind, source)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '{}', 0, $9, $10)`,
-			q.ID, text(q.SQL), selector, string(q.Phase), text(q.CreatedBy), micros(q.CreatedAt), micros(q.ExpiresAt), micros(q.EndedAt), string(q.Kind), text(q.Source))
-		if err != nil {
+	err := s.tx(ctx, func(t *tx) error {
+		if _, err := t.insertLive(ctx, q, ""); err != nil {
 			return err
 		}
 		for chunk := range slices.Chunk(targets, targetChunk) {
@@ -42,6 +34,63 @@ func (s *Store) CreateLive(ctx context.Context, q live.Query, targets []live.Tar
 		return errs.New(errs.Conflict, "there is a live query with that id, or it has a node twice")
 	}
 	return fail("create live query", err)
+}
+
+// insertLive keeps a new query, and returns how many rows that were.
+func (t *tx) insertLive(ctx context.Context, q live.Query, conflict string) (int64, error) {
+	selector, err := document(q.Selector)
+	if err != nil {
+		return 0, err
+	}
+	limits, err := document(q.Limits)
+	if err != nil {
+		return 0, err
+	}
+	waves, err := document(q.Waves)
+	if err != nil {
+		return 0, err
+	}
+	approval, err := document(q.Approval)
+	if err != nil {
+		return 0, err
+	}
+	return t.exec(ctx, `
+		INSERT INTO live (id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count, kind, source,
+			reason, tier, not_before, standing, rerun_of, approval, limits, waves, held, bytes, truncated)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '{}', 0, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0, 0)`+conflict,
+		q.ID, text(q.SQL), selector, string(q.Phase), text(q.CreatedBy), micros(q.CreatedAt), micros(q.ExpiresAt), micros(q.EndedAt),
+		string(q.Kind), text(q.Source), text(q.Reason), q.Tier, micros(q.NotBefore), flag(q.Standing), text(q.RerunOf), text(approval), limits,
+		waves, text(q.Held))
+}
+
+// flag is how a truth is kept.
+func flag(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// AlterLive implements [live.Store].
+func (s *Store) AlterLive(ctx context.Context, q live.Query, from live.Phase) error {
+	err := s.tx(ctx, func(t *tx) error {
+		waves, err := document(q.Waves)
+		if err != nil {
+			return err
+		}
+		approval, err := document(q.Approval)
+		if err != nil {
+			return err
+		}
+		n, err := t.exec(ctx, `
+			UPDATE live SET phase = $1, expires_at = $2, waves = $3, held = $4, approval = $5 WHERE id = $6 AND phase = $7`,
+			string(q.Phase), micros(q.ExpiresAt), waves, text(q.Held), text(approval), text(q.ID), string(from))
+		if err == nil && n == 0 {
+			return errs.New(errs.Conflict, "the live query ended, or somebody else was faster")
+		}
+		return err
+	})
+	return fail("keep live query", err)
 }
 
 func (t *tx) addTargets(ctx context.Context, liveID string, targets []live.Target) error {
@@ -106,48 +155,41 @@ func compareKey(a, b live.Delivery) int {
 	return strings.Compare(a.NodeID, b.NodeID)
 }
 
-// EndLive implements [live.Store]. Ending a query that ended changes nothing.
+// EndLive implements [live.Store].
 func (s *Store) EndLive(ctx context.Context, id string, phase live.Phase, open live.State, at time.Time) error {
+	id = text(id)
 	err := s.tx(ctx, func(t *tx) error {
 		if _, err := t.next(ctx, counterLive, 0); err != nil { // no answer gets in between
 			return err
 		}
-		var was string
-		if err := t.QueryRowContext(ctx, `SELECT phase FROM live WHERE id = $1`, text(id)).Scan(&was); err != nil {
+		var was live.Phase
+		if err := t.QueryRowContext(ctx, `SELECT phase FROM live WHERE id = $1`, id).Scan(&was); err != nil {
 			return missing(err, noLive)
 		}
-		if live.Phase(was) != live.Running {
+		if !was.Open() {
 			return nil
 		}
-		_, err := t.exec(ctx, `UPDATE live_target SET state = $1 WHERE live_id = $2 AND state IN ('waiting', 'sent')`, string(open), text(id))
+		n, err := t.exec(ctx, `UPDATE live_target SET state = $1 WHERE live_id = $2 AND state IN ('waiting', 'sent')`, string(open), id)
 		if err != nil {
 			return err
 		}
-		counts, err := countTargets(ctx, t, text(id))
-		if err != nil {
+		if err := t.changeLive(ctx, id, &liveChange{counts: map[live.State]int{open: int(n)}}); err != nil {
 			return err
 		}
-		list, err := document(counts)
-		if err != nil {
-			return err
-		}
-		_, err = t.exec(ctx, `UPDATE live SET phase = $1, ended_at = $2, counts = $3 WHERE id = $4`, string(phase), micros(at), list, text(id))
+		_, err = t.exec(ctx, `UPDATE live SET phase = $1, ended_at = $2 WHERE id = $3`, string(phase), micros(at), id)
 		return err
 	})
 	return fail("end live query", err)
 }
 
-// countTargets counts the targets of one query by state.
-func countTargets(ctx context.Context, q querier, id string) (map[live.State]int, error) {
-	counts, err := all(ctx, q, scanCount, `SELECT state, count(*) FROM live_target WHERE live_id = $1 GROUP BY state`, id)
-	if err != nil {
-		return nil, err
+// addOpen adds the targets that are open to the counts of one query.
+func addOpen(ctx context.Context, q querier, id string, counts map[live.State]int) error {
+	open, err := all(ctx, q, scanCount, `
+		SELECT state, count(*) FROM live_target WHERE live_id = $1 AND state IN ('waiting', 'sent') GROUP BY state`, id)
+	for _, c := range open {
+		counts[live.State(c.Value)] += c.Count
 	}
-	byState := map[live.State]int{}
-	for _, c := range counts {
-		byState[live.State(c.Value)] = c.Count
-	}
-	return byState, nil
+	return err
 }
 
 // answerChunk bounds the answers of one statement.
@@ -176,11 +218,12 @@ func (s *Store) SaveAnswers(ctx context.Context, answers []live.Answer) ([]live.
 	return fresh, nil
 }
 
-// asked is a target that an answer is for.
-type asked struct {
-	answer int // its place among the answers
-	state  live.State
-	ended  bool
+// awaited is a target that an answer is for.
+type awaited struct {
+	answer   int // its place among the answers
+	state    live.State
+	late     bool
+	enrolled time.Time
 }
 
 func (t *tx) saveAnswers(ctx context.Context, answers []live.Answer) ([]live.Answer, error) {
@@ -190,7 +233,7 @@ func (t *tx) saveAnswers(ctx context.Context, answers []live.Answer) ([]live.Ans
 	if err != nil {
 		return nil, err
 	}
-	targets, err := t.asked(ctx, answers)
+	targets, err := t.dialect.awaited(ctx, t, answers)
 	if err != nil {
 		return nil, err
 	}
@@ -198,14 +241,17 @@ func (t *tx) saveAnswers(ctx context.Context, answers []live.Answer) ([]live.Ans
 	changes := map[string]*liveChange{}
 	for _, target := range targets {
 		a := answers[target.answer]
+		a.Late, a.EnrolledAt = target.late, target.enrolled
 		fresh = append(fresh, a)
 		c := changes[a.LiveID]
 		if c == nil {
-			c = &liveChange{ended: target.ended, counts: map[live.State]int{}}
+			c = &liveChange{counts: map[live.State]int{}}
 			changes[a.LiveID] = c
 		}
-		c.rows += len(a.Rows)
-		c.counts[target.state]--
+		c.rows, c.bytes, c.cut = c.rows+len(a.Rows), c.bytes+a.Bytes(), c.cut || a.Cut
+		if target.state != live.Waiting && target.state != live.Sent {
+			c.counts[target.state]--
+		}
 		c.counts[a.State]++
 	}
 	if err := t.keepAnswers(ctx, fresh, last-int64(len(answers))); err != nil {
@@ -224,9 +270,10 @@ func (t *tx) saveAnswers(ctx context.Context, answers []live.Answer) ([]live.Ans
 	return fresh, nil
 }
 
-// asked returns the targets whose answers are new, in the order of the answers,
-// each once.
-func (t *tx) asked(ctx context.Context, answers []live.Answer) ([]asked, error) {
+// awaited returns the targets whose answers are new, in the order of the
+// answers, each once. Nobody was asked by a query that waits for a second person
+// or was rejected.
+func (d dialect) awaited(ctx context.Context, q querier, answers []live.Answer) ([]awaited, error) {
 	rows := make([][]any, 0, len(answers))
 	seen := map[[2]string]bool{}
 	for i, a := range answers {
@@ -240,18 +287,42 @@ func (t *tx) asked(ctx context.Context, answers []live.Answer) ([]asked, error) 
 	if err != nil {
 		return nil, err
 	}
-	return all(ctx, t, func(row scanner) (asked, error) {
-		var target asked
+	return all(ctx, q, func(row scanner) (awaited, error) {
+		var target awaited
 		var phase live.Phase
-		err := row.Scan(&target.answer, &target.state, &phase)
-		target.ended = phase != live.Running
+		var enrolled int64
+		err := row.Scan(&target.answer, &target.state, &enrolled, &phase)
+		target.late = phase != live.Running || target.state == live.Expired || target.state == live.Halted
+		target.enrolled = moment(enrolled)
 		return target, err
 	}, `
-		SELECT t.answer, a.state, l.phase
-		FROM `+t.dialect.bulk(1, "answer bigint", "live_id text", "node_id text")+`
+		SELECT t.answer, a.state, a.enrolled_at, l.phase
+		FROM `+d.bulk(1, "answer bigint", "live_id text", "node_id text")+`
 		JOIN live_target a ON a.live_id = t.live_id AND a.node_id = t.node_id
 		JOIN live l ON l.id = a.live_id
-		WHERE a.state IN ('waiting', 'sent', 'expired', 'stopped') ORDER BY t.answer`, list)
+		WHERE a.state IN ('waiting', 'sent', 'expired', 'stopped') AND l.phase NOT IN ('pending', 'rejected') ORDER BY t.answer`, list)
+}
+
+// Awaited implements [live.Store].
+func (s *Store) Awaited(ctx context.Context, answers []live.Answer) ([]live.Answer, map[string]live.Query, error) {
+	targets, err := s.dialect.awaited(ctx, s.read, answers)
+	if err != nil {
+		return nil, nil, fail("read what is awaited", err)
+	}
+	var list []live.Answer
+	queries := map[string]live.Query{}
+	for _, target := range targets {
+		a := answers[target.answer]
+		a.Late, a.EnrolledAt = target.late, target.enrolled
+		list = append(list, a)
+		if _, ok := queries[a.LiveID]; ok {
+			continue
+		}
+		if queries[a.LiveID], err = scanLive(s.read.QueryRowContext(ctx, `SELECT `+liveColumns+` FROM live WHERE id = $1`, text(a.LiveID))); err != nil {
+			return nil, nil, fail("read what is awaited", err)
+		}
+	}
+	return list, queries, nil
 }
 
 // keepAnswers numbers answers from after seq on and keeps them without rows.
@@ -264,7 +335,7 @@ func (t *tx) keepAnswers(ctx context.Context, fresh []live.Answer, seq int64) er
 		seq++
 		rows = append(rows, []any{
 			a.LiveID, a.NodeID, a.State, micros(a.ReceivedAt), seq, text(a.Message),
-			a.Stats.WallTimeMs, a.Stats.UserTime, a.Stats.SystemTime, a.Stats.Memory,
+			a.Stats.WallTimeMs, a.Stats.UserTime, a.Stats.SystemTime, a.Stats.Memory, flag(a.Late), flag(a.Cut), len(a.Rows), a.Bytes(),
 		})
 	}
 	list, err := document(rows)
@@ -273,9 +344,11 @@ func (t *tx) keepAnswers(ctx context.Context, fresh []live.Answer, seq int64) er
 	}
 	_, err = t.exec(ctx, `
 		UPDATE live_target SET state = t.state, answered_at = t.answered_at, seq = t.seq, message = t.message,
-			wall_time_ms = t.wall_time_ms, user_time = t.user_time, system_time = t.system_time, memory = t.memory
+			wall_time_ms = t.wall_time_ms, user_time = t.user_time, system_time = t.system_time, memory = t.memory,
+			late = t.late, cut = t.cut, row_count = t.row_count, bytes = t.bytes
 		FROM `+t.dialect.bulk(1, "live_id text", "node_id text", "state text", "answered_at bigint", "seq bigint", "message text",
-		"wall_time_ms bigint", "user_time bigint", "system_time bigint", "memory bigint")+`
+		"wall_time_ms bigint", "user_time bigint", "system_time bigint", "memory bigint",
+		"late bigint", "cut bigint", "row_count bigint", "bytes bigint")+`
 		WHERE live_target.live_id = t.live_id AND live_target.node_id = t.node_id`, list)
 	return err
 }
@@ -297,16 +370,13 @@ func (t *tx) keepRows(ctx context.Context, a live.Answer) error {
 // liveChange is what answers change of their query.
 type liveChange struct {
 	rows   int
-	ended  bool
-	counts map[live.State]int // to add
+	bytes  int64
+	cut    bool
+	counts map[live.State]int // to add; of states that are not open
 }
 
-// changeLive adds to a query's rows, and to its counts if they are kept.
+// changeLive adds to a query's rows and counts.
 func (t *tx) changeLive(ctx context.Context, id string, c *liveChange) error {
-	if !c.ended {
-		_, err := t.exec(ctx, `UPDATE live SET row_count = row_count + $1 WHERE id = $2`, c.rows, id)
-		return err
-	}
 	var list string
 	if err := t.QueryRowContext(ctx, `SELECT counts FROM live WHERE id = $1`, id).Scan(&list); err != nil {
 		return err
@@ -324,6 +394,8 @@ func (t *tx) changeLive(ctx context.Context, id string, c *liveChange) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `UPDATE live SET row_count = row_count + $1, counts = $2 WHERE id = $3`, c.rows, list, id)
+	_, err = t.exec(ctx, `
+		UPDATE live SET row_count = row_count + $1, bytes = bytes + $2, counts = $3, truncated = CASE WHEN truncated = 1 THEN 1 ELSE $4 END
+		WHERE id = $5`, c.rows, c.bytes, list, flag(c.cut), id)
 	return err
 }

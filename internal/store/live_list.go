@@ -4,48 +4,60 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	"github.com/musterhq/muster/internal/live"
 )
 
 const noLive = "there is no live query with that id"
 
-const liveColumns = `id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count, kind, source`
+const liveColumns = `id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count, kind, source,
+	reason, tier, not_before, standing, rerun_of, approval, limits, waves, held, bytes, truncated`
 
-// scanLive reads a query. The counts of one that runs are not kept.
+// scanLive reads a query. Its counts are without the targets that are open.
 func scanLive(row scanner) (live.Query, error) {
 	var q live.Query
-	var selector, counts string
-	var created, expires, ended int64
-	err := row.Scan(&q.ID, &q.SQL, &selector, &q.Phase, &q.CreatedBy, &created, &expires, &ended, &counts, &q.Rows, &q.Kind, &q.Source)
+	var selector, counts, approval, limits, waves string
+	var created, expires, ended, notBefore int64
+	var standing, truncated int
+	err := row.Scan(&q.ID, &q.SQL, &selector, &q.Phase, &q.CreatedBy, &created, &expires, &ended, &counts, &q.Rows, &q.Kind, &q.Source,
+		&q.Reason, &q.Tier, &notBefore, &standing, &q.RerunOf, &approval, &limits, &waves, &q.Held, &q.Bytes, &truncated)
 	if err != nil {
 		return live.Query{}, err
 	}
-	q.CreatedAt, q.ExpiresAt, q.EndedAt = moment(created), moment(expires), moment(ended)
-	if err := json.Unmarshal([]byte(selector), &q.Selector); err != nil {
-		return live.Query{}, err
+	q.CreatedAt, q.ExpiresAt, q.EndedAt, q.NotBefore = moment(created), moment(expires), moment(ended), moment(notBefore)
+	q.Standing, q.Truncated = standing == 1, truncated == 1
+	for _, d := range []struct {
+		from string
+		to   any
+	}{{selector, &q.Selector}, {counts, &q.Counts}, {approval, &q.Approval}, {limits, &q.Limits}, {waves, &q.Waves}} {
+		if err := json.Unmarshal([]byte(d.from), d.to); err != nil {
+			return live.Query{}, err
+		}
 	}
-	err = json.Unmarshal([]byte(counts), &q.Counts)
-	return q, err
+	return q, nil
 }
 
 const targetColumns = `t.node_id, t.host_identifier, t.hostname, t.state, t.attempts, t.sent_at, t.answered_at, t.seq,
-	t.message, t.wall_time_ms, t.user_time, t.system_time, t.memory`
+	t.message, t.wall_time_ms, t.user_time, t.system_time, t.memory, t.enrolled_at, t.expires_at, t.late, t.cut, t.row_count`
 
 func scanTarget(row scanner, more ...any) (t live.Target, err error) {
-	var sent, answered int64
+	var sent, answered, enrolled, expires int64
+	var late, isCut int
 	dest := []any{
 		&t.NodeID, &t.HostIdentifier, &t.Hostname, &t.State, &t.Attempts, &sent, &answered, &t.Seq,
 		&t.Message, &t.Stats.WallTimeMs, &t.Stats.UserTime, &t.Stats.SystemTime, &t.Stats.Memory,
+		&enrolled, &expires, &late, &isCut, &t.RowCount,
 	}
 	err = row.Scan(append(dest, more...)...)
-	t.SentAt, t.AnsweredAt = moment(sent), moment(answered)
+	t.SentAt, t.AnsweredAt, t.EnrolledAt, t.ExpiresAt = moment(sent), moment(answered), moment(enrolled), moment(expires)
+	t.Late, t.Cut = late == 1, isCut == 1
 	return t, err
 }
 
 // RunningLive implements [live.Store].
 func (s *Store) RunningLive(ctx context.Context) (map[string]live.Query, map[string][]live.Target, error) {
-	running, err := all(ctx, s.read, scanLive, `SELECT `+liveColumns+` FROM live WHERE phase = 'running'`)
+	running, err := all(ctx, s.read, scanLive, `SELECT `+liveColumns+` FROM live WHERE phase IN ('running', 'pending')`)
 	if err != nil {
 		return nil, nil, fail("read running live queries", err)
 	}
@@ -53,7 +65,8 @@ func (s *Store) RunningLive(ctx context.Context) (map[string]live.Query, map[str
 	for _, q := range running {
 		list, err := all(ctx, s.read, func(row scanner) (live.Target, error) {
 			return scanTarget(row)
-		}, `SELECT `+targetColumns+` FROM live_target t WHERE t.live_id = $1 ORDER BY t.node_id`, q.ID)
+		}, `SELECT `+targetColumns+` FROM live_target t
+			WHERE t.live_id = $1 AND t.state IN ('waiting', 'sent') ORDER BY t.node_id`, q.ID)
 		if err != nil {
 			return nil, nil, fail("read running live queries", err)
 		}
@@ -72,16 +85,16 @@ func (s *Store) Live(ctx context.Context, id string) (live.Query, error) {
 	if err != nil {
 		return live.Query{}, fail("read live query", missing(err, noLive))
 	}
-	err = s.countRunning(ctx, &q)
+	err = s.countOpen(ctx, &q)
 	return q, fail("read live query", err)
 }
 
-// countRunning fills the counts of a query that runs.
-func (s *Store) countRunning(ctx context.Context, q *live.Query) (err error) {
-	if q.Phase == live.Running {
-		q.Counts, err = countTargets(ctx, s.read, q.ID)
+// countOpen completes the counts of a query that has not ended.
+func (s *Store) countOpen(ctx context.Context, q *live.Query) error {
+	if !q.Phase.Open() {
+		return nil
 	}
-	return err
+	return addOpen(ctx, s.read, q.ID, q.Counts)
 }
 
 // liveCursor is where a page of live queries ended.
@@ -90,19 +103,14 @@ type liveCursor struct {
 	ID      string `json:"i"`
 }
 
-// LiveList returns a page of all live queries, the newest first, and the cursor
-// of the next page, "" on the last.
-func (s *Store) LiveList(ctx context.Context, cursor string, limit int) (queries []live.Query, next string, err error) {
-	w := &where{}
-	w.add(`1 = 1`)
-	if cursor != "" {
-		var c liveCursor
-		if err := openCursor(cursor, &c); err != nil {
-			return nil, "", err
-		}
-		w.add(`(created_at, id) < (?, ?)`, c.Created, text(c.ID))
+// LiveList returns a page of live queries, the newest first, and the cursor of
+// the next page, "" on the last.
+func (s *Store) LiveList(ctx context.Context, f live.Filter) (queries []live.Query, next string, err error) {
+	w, err := liveWhere(f)
+	if err != nil {
+		return nil, "", err
 	}
-	limit = limited(limit)
+	limit := limited(f.Limit)
 	queries, err = all(ctx, s.read, scanLive, `
 		SELECT `+liveColumns+` FROM live WHERE `+w.String()+`
 		ORDER BY created_at DESC, id DESC LIMIT `+strconv.Itoa(limit+1), w.args...)
@@ -117,11 +125,37 @@ func (s *Store) LiveList(ctx context.Context, cursor string, limit int) (queries
 		}
 	}
 	for i := range queries {
-		if err := s.countRunning(ctx, &queries[i]); err != nil {
+		if err := s.countOpen(ctx, &queries[i]); err != nil {
 			return nil, "", fail("list live queries", err)
 		}
 	}
 	return queries, next, nil
+}
+
+func liveWhere(f live.Filter) (*where, error) {
+	w := &where{}
+	w.add(`1 = 1`)
+	if f.Cursor != "" {
+		var c liveCursor
+		if err := openCursor(f.Cursor, &c); err != nil {
+			return nil, err
+		}
+		w.add(`(created_at, id) < (?, ?)`, c.Created, text(c.ID))
+	}
+	if f.Kind != "" {
+		w.add(`kind = ?`, text(string(f.Kind)))
+	}
+	if f.CreatedBy != "" {
+		w.add(`created_by = ?`, text(f.CreatedBy))
+	}
+	if f.Phase != "" {
+		w.add(`phase = ?`, text(string(f.Phase)))
+	}
+	if f.Text != "" {
+		part := "%" + likeEscaper().Replace(text(strings.ToLower(f.Text))) + "%"
+		w.add(`(lower(sql) LIKE ? ESCAPE '!' OR lower(reason) LIKE ? ESCAPE '!')`, part, part)
+	}
+	return w, nil
 }
 
 // answerCursor is where a page of answers ended: at an answer, or among the

@@ -102,7 +102,7 @@ func testLive(t *testing.T, s *store.Store) {
 	wantTargets := []live.Target{
 		{
 			NodeID: "n2", HostIdentifier: "h2", Hostname: "h2.example", State: live.Answered, Attempts: 1, SentAt: sent, AnsweredAt: answered.ReceivedAt, Seq: 1,
-			Stats: answered.Stats, Rows: []osquery.Row{row("z", "1", "a", "2"), row("z", "3", "a", "4")},
+			Stats: answered.Stats, RowCount: 2, Rows: []osquery.Row{row("z", "1", "a", "2"), row("z", "3", "a", "4")},
 		},
 		{NodeID: "n1", HostIdentifier: "h1", Hostname: "h1.example", State: live.Failed, AnsweredAt: failed.ReceivedAt, Seq: 2, Message: failed.Message, Rows: []osquery.Row{}},
 		{NodeID: "n0", HostIdentifier: "h0", Hostname: "h0.example", State: live.Waiting, Rows: []osquery.Row{}},
@@ -112,11 +112,13 @@ func testLive(t *testing.T, s *store.Store) {
 	if diff := cmp.Diff(wantTargets, got); diff != "" {
 		t.Errorf("LiveAnswers (-want +got):\n%s", diff)
 	}
+	wantTargets = wantTargets[2:] // those that are open
 	for i := range wantTargets {
 		wantTargets[i].Rows = nil
 	}
 	slices.SortFunc(wantTargets, func(a, b live.Target) int { return strings.Compare(a.NodeID, b.NodeID) })
 	want.Counts, want.Rows = map[live.State]int{live.Answered: 1, live.Failed: 1, live.Waiting: 1, live.Sent: 1}, 2
+	want.Bytes = answered.Bytes()
 	queries, targets, err := s.RunningLive(t.Context())
 	ok(t, err)
 	if diff := cmp.Diff(map[string]live.Query{"q": want}, queries); diff != "" {
@@ -207,7 +209,7 @@ func testLiveList(t *testing.T, s *store.Store) {
 	var ids []string
 	cursor := ""
 	for {
-		list, next, err := s.LiveList(t.Context(), cursor, 4)
+		list, next, err := s.LiveList(t.Context(), live.Filter{Cursor: cursor, Limit: 4})
 		ok(t, err)
 		for _, q := range list {
 			ids = append(ids, q.ID)
@@ -222,7 +224,7 @@ func testLiveList(t *testing.T, s *store.Store) {
 	if len(ids) != count || !slices.IsSortedFunc(ids, func(a, b string) int { return strings.Compare(b, a) }) {
 		t.Errorf("got %v", ids)
 	}
-	_, _, err := s.LiveList(t.Context(), "!", 4)
+	_, _, err := s.LiveList(t.Context(), live.Filter{Cursor: "!"})
 	wantKind(t, err, errs.Invalid)
 }
 
