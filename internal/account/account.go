@@ -35,6 +35,7 @@ const (
 	SecretWrite Permission = "secret.write"
 	LiveRead    Permission = "live.read"
 	LiveRun     Permission = "live.run"
+	LiveApprove Permission = "live.approve" // consent to others' live queries, or reject them
 	EventRead   Permission = "event.read"
 	AuditRead   Permission = "audit.read"
 	SystemRead  Permission = "system.read"
@@ -53,7 +54,7 @@ const (
 // everybody is an administrator and has them all.
 func Permissions() []Permission {
 	return []Permission{
-		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, EventRead, AuditRead, SystemRead,
+		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, LiveApprove, EventRead, AuditRead, SystemRead,
 		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, UserRead, UserWrite,
 	}
 }

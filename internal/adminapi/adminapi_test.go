@@ -55,6 +55,7 @@ type world struct {
 	voided   int
 	mute     *atomic.Bool // the audit log fails
 	http     *http.Client
+	decide   func(ctx context.Context, sql string, nodes int) (adminapi.Decision, error)
 
 	freezer   *change.Freezer
 	publisher *change.Publisher
@@ -84,10 +85,13 @@ func (e engineSearch) Queries(ctx context.Context, f event.Filter, _ int) ([]eve
 	return e.Engine.Queries(ctx, f, time.Hour)
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, options ...func(*world)) *world {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), http: &http.Client{Timeout: time.Minute}}
+	for _, o := range options {
+		o(w)
+	}
 	keyer := node.NewKeyer([]byte(strings.Repeat("k", 32)))
 	w.registry = node.NewRegistry(w.store, keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)
@@ -108,7 +112,7 @@ func newWorld(t *testing.T) *world {
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
-		Evidence: w.monitor, Policy: shippedPolicy(),
+		Evidence: w.monitor, Policy: shippedPolicy(), Decide: w.decide,
 	})
 	s := httptest.NewServer(w.api)
 	t.Cleanup(s.Close)

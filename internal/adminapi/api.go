@@ -86,6 +86,9 @@ type LiveStore interface {
 	// LiveOf returns the live queries that a node was meant by, the newest first.
 	LiveOf(ctx context.Context, nodeID string, limit int) ([]live.Asked, error)
 	LiveAnswers(ctx context.Context, id string, f live.AnswerFilter) (targets []live.Target, next string, err error)
+	// LiveLatency returns when the first answer came, and by when half of them and
+	// 95 of 100 had; zero times without one.
+	LiveLatency(ctx context.Context, id string) (first, p50, p95 time.Time, err error)
 }
 
 // ChangeStore reads changes and revisions.
@@ -115,7 +118,7 @@ type Search interface {
 	Stats() event.Stats
 }
 
-// Options of an API. All are required.
+// Options of an API. All but Decide are required.
 type Options struct {
 	Accounts *account.Accounts
 	Setup    *account.Setup
@@ -125,8 +128,11 @@ type Options struct {
 	Secrets  SecretStore
 	Live     *live.Coordinator
 	LiveList LiveStore
-	Search   Search
-	Catalog  *resource.Catalog
+	// Decide says what it takes to run a text on so many nodes; by the policy's
+	// tiers alone if nil.
+	Decide  func(ctx context.Context, sql string, nodes int) (Decision, error)
+	Search  Search
+	Catalog *resource.Catalog
 
 	Changes     *change.Service
 	ChangeStore ChangeStore

@@ -236,6 +236,8 @@ func TestUnauditedRoutes(t *testing.T) {
 	elsewhere := map[string]bool{
 		"POST /api/v1/changes/{id}/apply": true, "POST /api/v1/rollouts/current/resume": true,
 		"POST /api/v1/freeze/break": true, "POST /api/v1/freeze/break/agree": true,
+		// See TestApproveLive and TestHeldLive.
+		"POST /api/v1/live/{id}/approve": true, "POST /api/v1/live/{id}/reject": true, "POST /api/v1/live/{id}/resume": true,
 	}
 	pending := w.pending()
 	reason := adminapi.ReasonInput{Reason: "x"}
@@ -246,6 +248,7 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/nodes/import":          adminapi.ImportInput{Nodes: []adminapi.ImportNode{{HostIdentifier: "h2", NodeKey: "0123456789abcdef"}}},
 		"POST /api/v1/secrets":               adminapi.SecretInput{Name: "other"},
 		"POST /api/v1/secrets/{name}/rotate": adminapi.RotateInput{},
+		"POST /api/v1/live/stop":             reason,
 		"POST /api/v1/live":                  adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}},
 
 		"POST /api/v1/changes":                    adminapi.ChangeInput{Message: "x", Files: []adminapi.File{{Name: "f", Content: packDocument("other", "900")}}},

@@ -3,8 +3,6 @@ package adminapi
 import (
 	"encoding/json"
 	"time"
-
-	"github.com/musterhq/muster/internal/osquery"
 )
 
 // The documents of the REST API. Times are RFC 3339 in UTC; a zero time is
@@ -262,43 +260,10 @@ type LivePreview struct {
 	Online   int `json:"online"`
 }
 
-// LiveInput starts a live query.
-type LiveInput struct {
-	SQL            string   `json:"sql" minLength:"1" maxLength:"65536"`
-	Selector       Selector `json:"selector"`
-	ExpiresSeconds int      `json:"expires_seconds,omitempty" doc:"Nodes that did not take it by then never will; 600 by default" minimum:"5" maximum:"604800"`
-}
-
-// Live is a live query. Each of its nodes is counted in exactly one state.
-type Live struct {
-	ID        string         `json:"id"`
-	SQL       string         `json:"sql"`
-	State     string         `json:"state" doc:"running, done, expired or stopped" enum:"running,done,expired,stopped"`
-	CreatedBy string         `json:"created_by"`
-	CreatedAt time.Time      `json:"created_at"`
-	ExpiresAt time.Time      `json:"expires_at"`
-	EndedAt   *time.Time     `json:"ended_at,omitempty"`
-	Nodes     int            `json:"nodes" doc:"How many nodes it was sent to"`
-	Counts    map[string]int `json:"counts" doc:"Nodes by state: waiting, sent, answered, empty, failed, denylisted, expired, stopped, over_limit"`
-	Rows      int            `json:"rows" doc:"Rows received so far"`
-}
-
 // LivePage is the newest live queries.
 type LivePage struct {
 	Live       []Live `json:"live"`
 	NextCursor string `json:"next_cursor,omitempty"`
-}
-
-// LiveAnswer is what one node answered.
-type LiveAnswer struct {
-	NodeID         string             `json:"node_id"`
-	HostIdentifier string             `json:"host_identifier"`
-	Hostname       string             `json:"hostname"`
-	State          string             `json:"state"`
-	Message        string             `json:"message,omitempty" doc:"The error of a failed node"`
-	AnsweredAt     *time.Time         `json:"answered_at,omitempty"`
-	Stats          osquery.QueryStats `json:"stats"`
-	Rows           []osquery.Row      `json:"rows"`
 }
 
 // LiveAnswers is a page of a live query's nodes with their rows, in the order

@@ -1,0 +1,141 @@
+package adminapi
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/ident"
+	"github.com/musterhq/muster/internal/live"
+	"github.com/musterhq/muster/internal/node"
+)
+
+// maxAhead bounds not_before: what somebody wants later than that is a schedule.
+const maxAhead = 30 * 24 * time.Hour
+
+func (a *API) startLive(ctx context.Context, in *body[LiveInput]) (*body[Live], error) {
+	nodes, err := a.targets(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	d, err := a.judgeLive(ctx, "live.start", "", in.Body.SQL, in.Body.Reason, len(nodes))
+	if err != nil {
+		return nil, err
+	}
+	q, err := a.liveQuery(ctx, in.Body)
+	if err != nil {
+		return nil, err
+	}
+	q.Tier, q.Approval.Needed = int(d.Tier), d.Outcome == OutcomeApproval
+	detail := map[string]any{
+		"sql": q.SQL, "selector": q.Selector, "nodes": len(nodes), "nodes_sha256": listHash(nodes), "tier": q.Tier,
+		"not_before": at(q.NotBefore), "expires_at": at(q.ExpiresAt), "sample_percent": in.Body.SamplePercent, "approval_needed": q.Approval.Needed,
+	}
+	e := audit.Entry{Actor: q.CreatedBy, Action: "live.start", Target: q.ID, Reason: q.Reason}
+	if _, err := a.Audit.Append(ctx, e, detail); err != nil {
+		return nil, err
+	}
+	if q, err = a.Live.Start(ctx, q, nodes); err != nil {
+		return nil, err
+	}
+	return &body[Live]{liveDocument(q)}, nil
+}
+
+// targets returns the nodes that a live query is for.
+func (a *API) targets(in LiveInput) ([]*node.Identity, error) {
+	nodes, err := a.selected(in.Selector)
+	if err != nil {
+		return nil, err
+	}
+	nodes = live.Sample(nodes, cmp.Or(in.SamplePercent, 100))
+	switch {
+	case len(nodes) == 0:
+		return nil, errs.Field("selector", "no node matches; choose nodes, tags or all")
+	case in.MaxNodes > 0 && len(nodes) > in.MaxNodes:
+		return nil, errs.Field("max_nodes", "is %d, but the query is for %d nodes; narrow the selector, or allow more", in.MaxNodes, len(nodes))
+	}
+	return nodes, nil
+}
+
+// liveQuery makes the query that a person asks for.
+func (a *API) liveQuery(ctx context.Context, in LiveInput) (live.Query, error) {
+	q := live.Query{
+		ID: ident.New(), Kind: live.Person, SQL: in.SQL, Selector: node.Selector(in.Selector), Reason: strings.TrimSpace(in.Reason),
+		CreatedBy: session(ctx).UserName, RerunOf: in.RerunOf,
+	}
+	now := a.Now()
+	if in.NotBefore != nil {
+		if q.NotBefore = in.NotBefore.UTC(); q.NotBefore.After(now.Add(maxAhead)) {
+			return q, errs.Field("not_before", "is more than %d days ahead", maxAhead/(24*time.Hour))
+		}
+	}
+	if s := in.ExpiresSeconds; s > 0 {
+		q.CreatedAt = now // as Begins needs it
+		q.ExpiresAt = q.Begins().Add(time.Duration(s) * time.Second)
+	}
+	if in.Limits != nil {
+		q.Limits = live.Limits(*in.Limits)
+	}
+	if in.Waves != nil {
+		q.Waves = live.Waves{First: in.Waves.First, MaxBadPercent: in.Waves.MaxBadPercent}
+	}
+	if in.RerunOf != "" {
+		if _, err := a.LiveList.Live(ctx, in.RerunOf); errs.Is(err, errs.NotFound) {
+			return q, errs.Field("rerun_of", "there is no live query with that id")
+		} else if err != nil {
+			return q, err
+		}
+	}
+	return q, nil
+}
+
+// judgeLive refuses a text that may not run on so many nodes, or not without a
+// reason, and keeps who wanted it.
+func (a *API) judgeLive(ctx context.Context, action, target, sql, reason string, nodes int) (Decision, error) {
+	decide := a.Decide
+	if decide == nil {
+		decide = a.decide
+	}
+	d, err := decide(ctx, sql, nodes)
+	if err != nil {
+		return d, err
+	}
+	switch d.Outcome {
+	case OutcomeRefused:
+		detail := map[string]any{"sql": sql, "hash": d.Hash, "tier": d.Tier, "nodes": nodes}
+		if err := a.Audit.Refused(ctx, session(ctx).UserName, action, cmp.Or(target, d.Hash), d.Why, detail); err != nil {
+			return d, err
+		}
+		if d.Broken {
+			return d, errs.Field("sql", "%s", d.Why)
+		}
+		return d, errs.New(errs.Forbidden, "%s", d.Why)
+	case OutcomeReason, OutcomeApproval:
+		if strings.TrimSpace(reason) == "" {
+			return d, errs.Field("reason", "is needed: %s", d.Why)
+		}
+	case OutcomeRun:
+	}
+	return d, nil
+}
+
+// listHash is the SHA-256 of the nodes' ids, each with a line feed, sorted: who
+// was meant can be proved without the audit log holding them all.
+func listHash(nodes []*node.Identity) string {
+	ids := make([]string, 0, len(nodes))
+	for _, n := range nodes {
+		ids = append(ids, n.ID)
+	}
+	slices.Sort(ids)
+	h := sha256.New()
+	for _, id := range ids {
+		_, _ = h.Write([]byte(id + "\n")) // a hash takes everything
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}

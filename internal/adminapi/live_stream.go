@@ -1,0 +1,154 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/live"
+)
+
+type streamLiveInput struct {
+	LiveRef
+	LastEventID string `header:"Last-Event-ID" doc:"Id of the last answer that was seen; those before it are not sent again" maxLength:"32"`
+}
+
+func (a *API) streamLive(ctx context.Context, in *streamLiveInput) (*huma.StreamResponse, error) {
+	if _, err := a.query(ctx, in.ID); err != nil {
+		return nil, err
+	}
+	after, err := strconv.ParseInt(in.LastEventID, 10, 64)
+	if err != nil {
+		after = 0 // none, or not one of ours: all is sent
+	}
+	return &huma.StreamResponse{Body: func(ctx huma.Context) {
+		ctx.SetHeader("Content-Type", "text/event-stream")
+		ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
+		_, w := humago.Unwrap(ctx)
+		s := sse{w: w, c: http.NewResponseController(w), stopping: a.Stopping}
+		if err := a.follow(ctx.Context(), in.ID, after, s); err != nil && ctx.Context().Err() == nil {
+			a.report(ctx.Context(), "follow live query", err)
+		}
+	}}, nil
+}
+
+// Pace of a stream.
+const (
+	// streamPause is the shortest time between two looks at a query that many
+	// nodes answer at once.
+	streamPause = 200 * time.Millisecond
+	// streamIdle is how long a stream is silent before it says that it lives.
+	streamIdle = 15 * time.Second
+	streamPage = 200
+)
+
+// follow sends what is known of a query and came after an answer, then what
+// changes, until it ended.
+func (a *API) follow(ctx context.Context, id string, after int64, s sse) error {
+	f := live.AnswerFilter{AnsweredOnly: true, AfterSeq: after, Limit: streamPage}
+	for {
+		changed, release := a.Live.Watch(id) // before looking, so that no change is missed
+		q, err := a.query(ctx, id)
+		if err == nil {
+			err = a.sendAnswers(ctx, id, &f, s)
+		}
+		var document Live
+		if err == nil {
+			document, err = a.timed(ctx, q)
+		}
+		if err == nil {
+			err = s.send("counts", "", document)
+		}
+		if err == nil && !q.Phase.Open() {
+			release()
+			return s.send("end", "", document)
+		}
+		if err == nil {
+			err = s.wait(ctx, changed)
+		}
+		release()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// sendAnswers sends the answers that came after the filter's last.
+func (a *API) sendAnswers(ctx context.Context, id string, f *live.AnswerFilter, s sse) error {
+	for {
+		targets, _, err := a.LiveList.LiveAnswers(ctx, id, *f)
+		if err != nil {
+			return err
+		}
+		for _, t := range targets {
+			if err := s.send("answer", strconv.FormatInt(t.Seq, 10), liveAnswer(t)); err != nil {
+				return err
+			}
+			f.AfterSeq = t.Seq
+		}
+		if len(targets) < f.Limit {
+			return nil
+		}
+	}
+}
+
+// sse writes server-sent events (WHATWG HTML §9.2).
+type sse struct {
+	w        http.ResponseWriter
+	c        *http.ResponseController
+	stopping <-chan struct{}
+}
+
+// errStopping ends streams when the server stops; browsers come back.
+var errStopping = errs.New(errs.Busy, "the server is stopping")
+
+// send sends an event. A client that comes back names the id that it saw last.
+func (s sse) send(name, id string, document any) error {
+	b, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		id = "id: " + id + "\n"
+	}
+	if _, err := fmt.Fprintf(s.w, "event: %s\n%sdata: %s\n\n", name, id, b); err != nil {
+		return err
+	}
+	return s.c.Flush()
+}
+
+// wait returns when something changed, but not too soon.
+func (s sse) wait(ctx context.Context, changed <-chan struct{}) error {
+	pause, idle := time.NewTimer(streamPause), time.NewTicker(streamIdle)
+	defer pause.Stop()
+	defer idle.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.stopping:
+			return errStopping
+		case <-idle.C:
+			if _, err := fmt.Fprint(s.w, ": alive\n\n"); err != nil {
+				return err
+			}
+			if err := s.c.Flush(); err != nil {
+				return err
+			}
+		case <-changed:
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-pause.C:
+				return nil
+			}
+		}
+	}
+}
