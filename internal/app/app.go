@@ -241,8 +241,7 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if err := a.openResources(ctx); err != nil {
 		return fmt.Errorf("what agents run: %w", err)
 	}
-	a.live = live.NewCoordinator(a.store, a.log, a.now)
-	return a.live.Load(ctx)
+	return a.openLive(ctx)
 }
 
 func (a *App) openStream(ctx context.Context) (err error) {
@@ -377,11 +376,13 @@ func (a *App) Run(ctx context.Context) error {
 		{"event index", a.engine.Run},
 		{"event reader", a.indexer.Run},
 		{"answer reader", a.readAnswers},
+		{"answers as events", a.indexAnswers},
 		{"stream trimmer", a.trim},
 		{"certificate", a.cert.Run},
 		{"certificate renewal", a.renewCertificate},
 		{"silent nodes", a.reaper.Run},
 		{"node history", a.pruneHistory},
+		{"old live queries", a.pruneLive},
 		{"memory", tuneMemory},
 		{"audit log", a.signAudit},
 		{"what agents run", a.runs.publisher.Run},

@@ -34,6 +34,7 @@ type indexer struct {
 	log    *slog.Logger
 	start  uint64             // the stream's newest message when the server started
 	watch  func(*event.Batch) // of what came since
+	live   *answerEvents
 
 	caughtUp chan struct{} // closed when everything up to start is in
 	once     sync.Once
@@ -43,7 +44,7 @@ type indexer struct {
 }
 
 func newIndexer(engine *search.Engine, s *stream.Stream, seen *event.Seen, start uint64, watch func(*event.Batch), log *slog.Logger) *indexer {
-	i := &indexer{engine: engine, stream: s, seen: seen, log: log, start: start, watch: watch, caughtUp: make(chan struct{}), wake: make(chan struct{})}
+	i := &indexer{engine: engine, stream: s, seen: seen, log: log, start: start, watch: watch, live: newAnswerEvents(), caughtUp: make(chan struct{}), wake: make(chan struct{})}
 	if start == 0 {
 		i.once.Do(func() { close(i.caughtUp) })
 	}
@@ -82,7 +83,11 @@ func (i *indexer) index(ctx context.Context, m stream.Message) error {
 			i.log.ErrorContext(ctx, "events in the stream cannot be read; they are skipped", "seq", m.Seq, "error", err)
 			continue
 		}
-		if m.Seq <= i.start {
+		switch {
+		case m.Seq > i.start:
+		case b.LogType == event.LiveLog:
+			i.live.replay(&b)
+		default:
 			i.seen.Replay(&b)
 		}
 		batches = append(batches, b)
@@ -192,18 +197,27 @@ const answerReader = "live"
 // readAnswers carries answers to live queries from the stream into the state.
 func (a *App) readAnswers(ctx context.Context) error {
 	return a.stream.ReadDurable(ctx, answerReader, stream.Answers, func(ctx context.Context, m stream.Message) error {
-		for _, r := range m.Records {
-			var answers []live.Answer
-			if err := json.Unmarshal(r, &answers); err != nil {
-				a.log.ErrorContext(ctx, "an answer in the stream cannot be read; it is skipped", "seq", m.Seq, "error", err)
-				continue
-			}
-			if err := a.live.Accept(ctx, answers); err != nil {
-				return err
-			}
+		if err := a.live.Accept(ctx, a.answersIn(ctx, m)); err != nil {
+			return err
 		}
+		a.indexer.live.kept(m.Seq)
 		return nil
 	})
+}
+
+// answersIn returns the answers of a message: together, as each transaction
+// waits for the disk.
+func (a *App) answersIn(ctx context.Context, m stream.Message) []live.Answer {
+	var all []live.Answer
+	for _, r := range m.Records {
+		var answers []live.Answer
+		if err := json.Unmarshal(r, &answers); err != nil {
+			a.log.ErrorContext(ctx, "an answer in the stream cannot be read; it is skipped", "seq", m.Seq, "error", err)
+			continue
+		}
+		all = append(all, answers...)
+	}
+	return all
 }
 
 // trimEvery is the pace of trimming; what was read at one look is trimmed at
@@ -223,6 +237,11 @@ func (a *App) trim(ctx context.Context) error {
 		case <-t.C:
 		}
 		answers, err := a.stream.ReadPosition(ctx, answerReader)
+		if err == nil {
+			var events uint64
+			events, err = a.stream.ReadPosition(ctx, answerEventReader)
+			answers = min(answers, events)
+		}
 		if err == nil {
 			err = a.stream.Trim(ctx, before)
 		}

@@ -59,23 +59,25 @@ type Server struct {
 	LimitWriting               int64 `yaml:"limit_writing" doc:"Answers to live queries at work at a time"`
 	LimitQueue                 int64 `yaml:"limit_queue" doc:"How many times as many requests of each kind may wait"`
 
-	Retention    time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
-	FlushEvents  int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
-	StreamMax    int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
-	AuditWitness []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
-	FreezeSource []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
-	DrainTimeout time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
-	LogLevel     string        `yaml:"log_level" doc:"debug, info, warn or error"`
-	LogFormat    string        `yaml:"log_format" doc:"text or json"`
+	Retention     time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
+	LiveRetention time.Duration `yaml:"live_retention" doc:"How long live queries and their answers are kept after their end; 0 keeps all"`
+	FlushEvents   int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
+	StreamMax     int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
+	AuditWitness  []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
+	FreezeSource  []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
+	DrainTimeout  time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
+	LogLevel      string        `yaml:"log_level" doc:"debug, info, warn or error"`
+	LogFormat     string        `yaml:"log_format" doc:"text or json"`
 }
 
 // Default returns the defaults.
 func Default() Server {
 	return Server{
-		DataDir:     "data",
-		AgentListen: ":8443",
-		AdminListen: "127.0.0.1:8080",
-		Retention:   90 * 24 * time.Hour,
+		DataDir:       "data",
+		AgentListen:   ":8443",
+		AdminListen:   "127.0.0.1:8080",
+		Retention:     90 * 24 * time.Hour,
+		LiveRetention: 30 * 24 * time.Hour,
 
 		AgentAliases:     []string{"carve-server", "doorman", "fleet", "kolide", "osctrl", "osquery", "sgt", "zentral"},
 		EnrollSecretName: "enroll_secret",
@@ -334,6 +336,9 @@ func (s *Server) Validate() error {
 	s.validateLimits(bad)
 	if s.Retention < 0 {
 		bad("retention", "must not be negative")
+	}
+	if s.LiveRetention < 0 {
+		bad("live_retention", "must not be negative")
 	}
 	for _, text := range s.AuditWitness {
 		if problem := checkWitness(text); problem != "" {

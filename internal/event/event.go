@@ -22,6 +22,10 @@ const (
 // cannot have a query of that name, since a colon breaks its denylist.
 const StatusQuery = "osquery:status"
 
+// LiveLog is the log type of batches that hold answers to live queries, which
+// are never repeated: the server makes them.
+const LiveLog = "live"
+
 // Event is one row that a node logged, or one line of its own log.
 type Event struct {
 	// Time is when it happened by the node's clock, or when it was received if
@@ -66,7 +70,7 @@ type Batch struct {
 	HostIdentifier string
 	Received       time.Time
 	Tags           []string // of the node at that time
-	LogType        string   // osquery.LogTypeResult or LogTypeStatus
+	LogType        string   // osquery.LogTypeResult, LogTypeStatus or LiveLog
 	// Joins says that the agent will send these lines again together with those
 	// of its batch before, if it sends any again: they were one request, or the
 	// request repeated lines that were stored before. See Seen.

@@ -383,3 +383,187 @@ func testLiveCoordinator(t *testing.T, s *store.Store) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// testLiveStop: nothing is delivered after a stop or the expiry, also after the
+// state was opened again; late answers are kept and marked.
+func testLiveStop(t *testing.T, s *store.Store) {
+	now := start
+	coordinator := func() *live.Coordinator {
+		c := live.NewCoordinator(s, slog.New(slog.DiscardHandler), func() time.Time { return now })
+		ok(t, c.Load(t.Context()))
+		return c
+	}
+	c := coordinator()
+	nodes := []*node.Identity{{ID: "n0"}, {ID: "n1"}}
+	for _, id := range []string{"stopped", "runs"} {
+		must(c.Start(t.Context(), live.Query{ID: id, SQL: "SELECT 1"}, nodes))(t)
+	}
+	ok(t, c.Stop(t.Context(), "stopped"))
+	c = coordinator()
+	if tasks := c.Take("n0"); len(tasks) != 1 || tasks[0].ID != "runs" {
+		t.Errorf("after a stop: %v", tasks)
+	}
+	now = now.Add(live.DefaultExpiry)
+	c = coordinator()
+	if tasks := c.Take("n1"); len(tasks) != 0 {
+		t.Errorf("after the expiry: %v", tasks)
+	}
+	ok(t, c.Accept(t.Context(), []live.Answer{answer("stopped", 1, `{"a":"1"}`)}))
+	list, _, err := s.LiveAnswers(t.Context(), "stopped", live.AnswerFilter{AnsweredOnly: true})
+	ok(t, err)
+	if len(list) != 1 || !list[0].Late || list[0].State != live.Answered || list[0].RowCount != 1 {
+		t.Errorf("late answer: %+v", list)
+	}
+}
+
+// testLiveAlter: what delivery depends on survives, and only one wins.
+func testLiveAlter(t *testing.T, s *store.Store) {
+	q := live.Query{
+		ID: "q", Kind: live.Trigger, Source: "hook", SQL: "SELECT 1", Reason: "why", Tier: 2, Phase: live.Pending, CreatedBy: "ada", CreatedAt: start,
+		NotBefore: start.Add(time.Second), ExpiresAt: start.Add(time.Minute), RerunOf: "p", Approval: live.Approval{Needed: true},
+		Limits: live.Limits{RowsPerNode: 1, BytesPerNode: 2, Rows: 3, Bytes: 4}, Waves: live.Waves{First: 1, MaxBadPercent: 2}, Counts: map[live.State]int{live.Waiting: 1},
+	}
+	ok(t, s.CreateLive(t.Context(), q, []live.Target{{NodeID: "n0", State: live.Waiting}}))
+	if diff := cmp.Diff(q, must(s.Live(t.Context(), "q"))(t)); diff != "" {
+		t.Errorf("Live (-want +got):\n%s", diff)
+	}
+	if kept := must(s.SaveAnswers(t.Context(), []live.Answer{answer("q", 0)}))(t); len(kept) != 0 {
+		t.Errorf("an answer to what nobody was asked: %v", kept)
+	}
+	q.Phase, q.Held, q.ExpiresAt, q.Approval.By, q.Approval.At, q.Waves.Good = live.Running, "held", start.Add(time.Hour), "bob\x00", start, 7
+	ok(t, s.AlterLive(t.Context(), q, live.Pending))
+	wantKind(t, s.AlterLive(t.Context(), q, live.Pending), errs.Conflict)
+	queries, targets, err := s.RunningLive(t.Context())
+	ok(t, err)
+	if diff := cmp.Diff(map[string]live.Query{"q": q}, queries); diff != "" || len(targets["q"]) != 1 {
+		t.Errorf("RunningLive (-want +got):\n%s", diff)
+	}
+	ok(t, s.EndLive(t.Context(), "q", live.Rejected, live.Halted, start))
+	wantKind(t, s.AlterLive(t.Context(), q, live.Running), errs.Conflict)
+	if list, _, err := s.LiveList(t.Context(), live.Filter{Kind: live.Trigger, CreatedBy: "ada", Phase: live.Rejected, Text: "WHY"}); err != nil || len(list) != 1 {
+		t.Errorf("%v %v", list, err)
+	}
+}
+
+// testLiveStanding: nodes join once per enrolment; only open ones are loaded.
+func testLiveStanding(t *testing.T, s *store.Store) {
+	q := live.Query{ID: "q", Kind: live.Enrollment, Source: "inventory", SQL: "SELECT 1", Phase: live.Running, CreatedAt: start, Standing: true}
+	kept := must(s.StandLive(t.Context(), q))(t)
+	if kept.Phase != live.Running || !kept.Standing || kept.Nodes() != 0 {
+		t.Errorf("%+v", kept)
+	}
+	join := func(enrolled time.Time, n ...int) []live.Joined {
+		t.Helper()
+		var list []live.Joining
+		for _, i := range n {
+			list = append(list, live.Joining{LiveID: "q", Target: live.Target{
+				NodeID: fmt.Sprintf("n%d", i), Hostname: "h", State: live.Waiting, EnrolledAt: enrolled, ExpiresAt: enrolled.Add(time.Hour),
+			}})
+		}
+		return must(s.AddTargets(t.Context(), list))(t)
+	}
+	if diff := cmp.Diff([]live.Joined{{Asked: true}, {Asked: true}, {Asked: true}}, join(start, 0, 1, 2)); diff != "" {
+		t.Error(diff)
+	}
+	rows := answer("q", 0, `{"a":"1"}`, `{"a":"2"}`)
+	fresh := must(s.SaveAnswers(t.Context(), []live.Answer{rows}))(t)
+	if len(fresh) != 1 || fresh[0].Late || !fresh[0].EnrolledAt.Equal(start) {
+		t.Errorf("%+v", fresh)
+	}
+	events := must(s.KeptAnswers(t.Context(), []live.Answer{rows, answer("q", 1, `{"a":"3"}`), answer("x", 0)}))(t)
+	if len(events) != 1 || len(events[0].Answer.Rows) != 2 || events[0].EventName() != "enrollment/inventory" ||
+		!strings.Contains(string(events[0].Decorations()), `"enrolled_at":"2026-03-29T`) {
+		t.Errorf("%+v", events)
+	}
+	ok(t, s.ExpireTargets(t.Context(), "q", start.Add(30*time.Minute))) // none is due
+	later := start.Add(time.Minute)
+	want := []live.Joined{{Asked: true, Was: live.Answered, Rows: 2, Bytes: rows.Bytes()}, {Asked: true, Was: live.Waiting}}
+	if diff := cmp.Diff(want, join(later, 0, 1)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]live.Joined{{}, {}}, join(start, 0, 1)); diff != "" {
+		t.Error(diff)
+	}
+	got, n := counts(t, s)
+	if diff := cmp.Diff(map[live.State]int{live.Waiting: 3}, got); diff != "" || n != 0 {
+		t.Errorf("%d rows, %s", n, diff)
+	}
+	ok(t, s.ExpireTargets(t.Context(), "q", start.Add(time.Hour))) // n2
+	late := must(s.SaveAnswers(t.Context(), []live.Answer{answer("q", 2), answer("q", 1)}))(t)
+	if len(late) != 2 || !late[0].Late || late[1].Late {
+		t.Errorf("%+v", late)
+	}
+	queries, targets, err := s.RunningLive(t.Context())
+	ok(t, err)
+	if len(targets["q"]) != 1 || queries["q"].Counts[live.Empty] != 2 || queries["q"].Counts[live.Waiting] != 1 {
+		t.Errorf("%v, %v", queries, targets)
+	}
+	asked := must(s.EnrolmentsAsked(t.Context(), "q"))(t)
+	if diff := cmp.Diff(map[string]time.Time{"n0": later, "n1": later, "n2": start}, asked); diff != "" {
+		t.Error(diff)
+	}
+	ok(t, s.EndLive(t.Context(), "q", live.Done, live.Halted, start))
+	if joined := join(later.Add(time.Minute), 0, 7); joined[0].Asked || joined[1].Asked {
+		t.Errorf("joined after the end: %v", joined)
+	}
+	if kept := must(s.StandLive(t.Context(), q))(t); kept.Phase != live.Running || kept.Nodes() != 3 {
+		t.Errorf("%+v", kept)
+	}
+	ok(t, s.EndLive(t.Context(), "q", live.StoppedBy, live.Halted, start))
+	if kept := must(s.StandLive(t.Context(), q))(t); kept.Phase != live.StoppedBy {
+		t.Errorf("what somebody stopped stands again: %+v", kept)
+	}
+}
+
+// testLivePrune: what ended long ago goes, step by step; what runs stays.
+func testLivePrune(t *testing.T, s *store.Store) {
+	large := `{"a":"` + strings.Repeat("x", 6<<20) + `"}`
+	ask(t, s, "q", 5)
+	ask(t, s, "runs", 1)
+	ask(t, s, "young", 1)
+	for n := range 5 {
+		must(s.SaveAnswers(t.Context(), []live.Answer{answer("q", n, large)}))(t)
+	}
+	ok(t, s.EndLive(t.Context(), "q", live.Done, live.Expired, start))
+	ok(t, s.EndLive(t.Context(), "young", live.Done, live.Expired, start.Add(time.Hour)))
+	must(s.StandLive(t.Context(), live.Query{ID: "s", Phase: live.Running, Standing: true, CreatedAt: start}))(t)
+	must(s.AddTargets(t.Context(), []live.Joining{{LiveID: "s", Target: live.Target{NodeID: "n1", EnrolledAt: start}}}))(t)
+	must(s.SaveAnswers(t.Context(), []live.Answer{answer("s", 1, `{"a":"1"}`)}))(t)
+	steps := 0
+	for {
+		more := must(s.PruneLive(t.Context(), start.Add(time.Minute)))(t)
+		if !more {
+			break
+		}
+		steps++
+	}
+	if steps < 5 || steps > 6 { // 2 + 2 + 1 nodes, the query, the standing one's rows
+		t.Errorf("%d steps", steps)
+	}
+	list, _, err := s.LiveList(t.Context(), live.Filter{})
+	ok(t, err)
+	if len(list) != 3 {
+		t.Errorf("%d are left", len(list))
+	}
+	if q := must(s.Live(t.Context(), "s"))(t); q.Rows != 0 || q.Bytes != 0 || q.Counts[live.Answered] != 1 {
+		t.Errorf("%+v", q)
+	}
+	if asked := must(s.EnrolmentsAsked(t.Context(), "s"))(t); len(asked) != 1 {
+		t.Errorf("who was asked is forgotten: %v", asked)
+	}
+}
+
+func testLiveLatency(t *testing.T, s *store.Store) {
+	ask(t, s, "q", 100)
+	if first, _, _, err := s.LiveLatency(t.Context(), "q"); err != nil || !first.IsZero() {
+		t.Errorf("%v %v", first, err)
+	}
+	for n := range 100 {
+		must(s.SaveAnswers(t.Context(), []live.Answer{answer("q", n)}))(t)
+	}
+	first, p50, p95, err := s.LiveLatency(t.Context(), "q")
+	ok(t, err)
+	if !first.Equal(start) || !p50.Equal(start.Add(49*time.Second)) || !p95.Equal(start.Add(94*time.Second)) {
+		t.Errorf("%v %v %v", first, p50, p95)
+	}
+}
