@@ -26,10 +26,11 @@ const agentLong = `Run an osquery-compatible agent on this Linux host, for demon
 and game days. In production, run osquery.
 
 It takes osqueryd's flags, on the command line or in a flagfile, and its config
-format. It enrols, runs the schedule and packs, logs results and answers
-distributed queries over a part of osquery's tables. It has no watchdog,
-events, extensions or carves. Flags of osqueryd that mean nothing here are
-accepted and named once in the log.
+format. It enrols, runs the schedule and packs, logs results, answers
+distributed queries over a part of osquery's tables, and carves files with
+--disable_carver=false, at each full minute. It has no watchdog, events or
+extensions. Flags of osqueryd that mean nothing here are accepted and named once
+in the log.
 
 With --query it runs one statement, prints the rows and ends, as osqueryi does.`
 

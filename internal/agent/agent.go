@@ -1,14 +1,15 @@
 // Package agent is an osquery-compatible agent for Linux: it enrols, takes a
-// config, runs its schedule, logs results and answers distributed queries as
-// osquery 5.23.1 does, over the tables of package hostsql. It is for
-// demonstrations, tests and game days; hosts in production run osquery. It
-// never listens, has no watchdog, no events, no extensions and no carver.
+// config, runs its schedule, logs results, answers distributed queries and
+// carves files as osquery 5.23.1 does, over the tables of package hostsql. It is
+// for demonstrations, tests and game days; hosts in production run osquery. It
+// never listens, has no watchdog, no events and no extensions.
 //
 // Sources: the osquery repository at commit a5b14f63d, and what a real agent
 // was seen to do.
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -41,6 +42,10 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Root is where the system's files are; see hostsql.Options.
 	Root string
+	// Version is that of osquery which it says it is; hostsql.Version if empty.
+	// Requests of one before 5.23 have no Authorization header.
+	Version string
+	Carve   CarveOptions
 }
 
 // Agent is one node. Run it once.
@@ -52,9 +57,11 @@ type Agent struct {
 	pid    int
 	start  time.Time
 	uuid   string // of this process, as osquery_info.uuid
+	says   string // its version
 	name   string // the host's
 	host   string // host identifier
 	client clients
+	carver CarveOptions
 
 	results, statuses *Buffer
 
@@ -70,7 +77,7 @@ type Agent struct {
 }
 
 // clients are one per thread, as in the real agent.
-type clients struct{ enroll, config, log, distributed *agentwire.Client }
+type clients struct{ enroll, config, log, distributed, carve *agentwire.Client }
 
 // New prepares an agent: it opens the database and reads certificates, but
 // does not connect. Close it if it is not run.
@@ -87,6 +94,7 @@ func New(o Options) (_ *Agent, err error) {
 	a := &Agent{
 		flags: o.Flags, log: o.Log, pid: os.Getpid(), start: time.Now(), uuid: newUUID(),
 		config: &Config{}, decorations: map[string]string{}, records: map[string]record{},
+		says: cmp.Or(o.Version, hostsql.Version), carver: o.Carve,
 	}
 	if a.name, err = os.Hostname(); err != nil {
 		return nil, fmt.Errorf("hostname: %w", err)
@@ -144,7 +152,7 @@ func (a *Agent) connectors(o Options) error {
 			return fmt.Errorf("tls_server_certs: %s holds no certificate", path)
 		}
 	}
-	options := agentwire.Options{URL: "https://" + host, RootCAs: roots, Version: hostsql.Version, Dial: o.Dial}
+	options := agentwire.Options{URL: "https://" + host, RootCAs: roots, Version: a.says, Dial: o.Dial}
 	if cert, key := a.flags.String("tls_client_cert"), a.flags.String("tls_client_key"); cert != "" && key != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
@@ -152,7 +160,7 @@ func (a *Agent) connectors(o Options) error {
 		}
 		options.Certificate = &pair
 	}
-	for _, c := range []**agentwire.Client{&a.client.enroll, &a.client.config, &a.client.log, &a.client.distributed} {
+	for _, c := range []**agentwire.Client{&a.client.enroll, &a.client.config, &a.client.log, &a.client.distributed, &a.client.carve} {
 		var err error
 		if *c, err = agentwire.New(options); err != nil {
 			return err
@@ -208,6 +216,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	if a.client.distributed != nil && !a.flags.Bool("disable_distributed") && a.flags.String("distributed_plugin") == "tls" {
 		threads.Go(func() { a.distribute(ctx) })
+	}
+	if a.client.carve != nil && !a.flags.Bool("disable_carver") {
+		threads.Go(func() { a.carve(ctx) })
 	}
 	threads.Wait()
 	return nil
@@ -267,7 +278,7 @@ func (a *Agent) status(ctx context.Context, severity int, message string) {
 	now := time.Now()
 	l := osquery.StatusLine{
 		HostIdentifier: a.host, CalendarTime: calendar(now), UnixTime: now.Unix(), Severity: severity,
-		Filename: filepath.Base(file), Line: line, Message: message, Version: hostsql.Version,
+		Filename: filepath.Base(file), Line: line, Message: message, Version: a.says,
 	}
 	l.Decorations = a.decorated()
 	a.buffer(ctx, a.statuses, a.format().status(l))

@@ -27,6 +27,11 @@ func Definitions() []Definition {
 	const cli = true
 	d := []Definition{
 		{"buffered_log_max", "uint64", "1000000", false, "Most buffered log lines; 0 is no limit"},
+		{"carver_block_size", "uint64", "8192", cli, "Bytes of a carve in one request"},
+		{"carver_compression", "bool", "false", cli, "Compress carves with zstd"},
+		{"carver_continue_endpoint", "string", "", cli, "Path of the blocks of carves"},
+		{"carver_expiry", "uint64", "86400", cli, "Seconds for which table carves lists a carve that succeeded"},
+		{"carver_start_endpoint", "string", "", cli, "Path of the request that announces a carve"},
 		{"config_accelerated_refresh", "uint64", "300", cli, "Seconds to the next try after a failed config refresh"},
 		{"config_enable_backup", "bool", "false", cli, "Keep the last good config for a start without the server"},
 		{"config_path", "string", "", cli, "Config file for config_plugin=filesystem"},
@@ -36,6 +41,7 @@ func Definitions() []Definition {
 		{"config_tls_max_attempts", "uint64", "3", cli, "Attempts per config request"},
 		{"database_path", "string", "", cli, "Directory for the node key, buffered logs and query results"},
 		{"decorations_top_level", "bool", "false", false, "Put decorations beside the other fields of a line"},
+		{"disable_carver", "bool", "true", cli, "Send no files that the carves table is asked for"},
 		{"disable_decorators", "bool", "false", false, "Run no decorators"},
 		{"disable_distributed", "bool", "true", false, "Ask for no distributed queries"},
 		{"disable_enrollment", "bool", "false", cli, "Send an empty node key instead of enrolling"},

@@ -26,6 +26,9 @@ import (
 	"time"
 )
 
+// lost is the status of an answer that never arrives.
+const lost = -1
+
 // A request as it came over the connection.
 type request struct {
 	at      time.Time
@@ -159,6 +162,9 @@ func (s *server) serve(c *tls.Conn, n int) {
 		s.requests = append(s.requests, q)
 		s.mu.Unlock()
 		status, body := s.answer(q)
+		if status == lost {
+			return
+		}
 		_, err = fmt.Fprintf(c, "HTTP/1.1 %d x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
 		if err != nil {
 			return
@@ -239,6 +245,7 @@ type script struct {
 	config  string
 	read    []string // answers in turn, then {}
 	log     func(r request) (int, string)
+	carve   func(r request) (int, string) // of /cstart and /cblock
 	enrols  int
 	invalid map[string]bool // node keys that are unknown
 }
@@ -266,6 +273,11 @@ func (s *script) answer(r request) (int, string) {
 		if s.log != nil {
 			return s.log(r)
 		}
+	case "/cstart", "/cblock":
+		if s.carve != nil {
+			return s.carve(r)
+		}
+		return 200, `{"session_id":"sess-1"}`
 	}
 	return 200, `{}`
 }
@@ -311,7 +323,13 @@ func testFlags(t *testing.T, more string) *Flags {
 // start runs an agent until the returned function is called, or the test ends.
 func start(t *testing.T, s *server, f *Flags) (a *Agent, stop func()) {
 	t.Helper()
-	a, err := New(Options{Flags: f, RootCAs: s.roots, Dial: s.dial})
+	return startWith(t, s, Options{Flags: f})
+}
+
+func startWith(t *testing.T, s *server, o Options) (a *Agent, stop func()) {
+	t.Helper()
+	o.RootCAs, o.Dial = s.roots, s.dial
+	a, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

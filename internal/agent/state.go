@@ -27,6 +27,7 @@ type saved struct {
 	// the SHA-256 of its text. What is there at a start ended the agent.
 	Running map[string]int64 `json:"running,omitempty"`
 	Config  []byte           `json:"config,omitempty"` // the last good one, if config_enable_backup
+	Carves  map[string]carve `json:"carves,omitempty"` // by carve_guid
 }
 
 // A database is the directory of --database_path.
@@ -48,7 +49,9 @@ func openDatabase(dir string) (*database, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "queries"), privateDir); err != nil {
 		return nil, fmt.Errorf("database_path: %w", err)
 	}
-	d := &database{dir: dir, state: saved{Splay: map[string]int64{}, Pending: map[string]string{}, Running: map[string]int64{}}}
+	d := &database{dir: dir, state: saved{
+		Splay: map[string]int64{}, Pending: map[string]string{}, Running: map[string]int64{}, Carves: map[string]carve{},
+	}}
 	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, privateFile) //nolint:gosec // the operator names it
 	if err != nil {
 		return nil, fmt.Errorf("database_path: %w", err)

@@ -11,6 +11,7 @@ import (
 // tables are those that tell about the agent itself.
 func (a *Agent) tables() map[string]hostsql.Generator {
 	return map[string]hostsql.Generator{
+		"carves":           a.carvesTable,
 		"osquery_info":     a.infoTable,
 		"osquery_flags":    a.flagsTable,
 		"osquery_schedule": a.scheduleTable,
@@ -25,7 +26,7 @@ func (a *Agent) infoTable(_ context.Context, _ hostsql.Constraints, yield func(h
 	var instance string
 	a.db.view(func(s saved) { instance = s.InstanceID })
 	return yield(hostsql.Values{
-		"pid": a.pid, "uuid": a.uuid, "instance_id": instance, "version": hostsql.Version,
+		"pid": a.pid, "uuid": a.uuid, "instance_id": instance, "version": a.says,
 		"config_hash": hash, "config_valid": valid, "extensions": "inactive", "build_platform": "linux",
 		"build_distro": hostsql.BuildDistro, "start_time": a.start.Unix(), "watcher": -1, "platform_mask": hostsql.PlatformMask,
 	})

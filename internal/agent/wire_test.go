@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -176,7 +177,7 @@ func TestRequests_likeSamples(t *testing.T) {
 		t.Run(test.label, func(t *testing.T) {
 			heads, wholes, lines := map[string][]string{}, map[string][]string{}, map[string][]string{}
 			for _, s := range samples(t) {
-				if s.Label != test.label || s.Path == "/cstart" || s.Path == "/cblock" {
+				if s.Label != test.label {
 					continue
 				}
 				k := kind(s.Path, s.Body)
@@ -193,8 +194,16 @@ func TestRequests_likeSamples(t *testing.T) {
 				sc := &script{config: `{` + strings.Replace(schedule, "SNAPSHOTS", more, 1) + test.options + `}`, read: []string{
 					`{"queries":{"q-empty":"SELECT 1 WHERE 0","q-err":"SELECT * FROM no_such_table","q-ok":"SELECT version, 1 AS running FROM osquery_info","q-raw":"SELECT CAST(x'ff41' AS TEXT) AS raw","q-req":"SELECT * FROM file"}}`,
 				}}
+				file := filepath.Join(t.TempDir(), "b.txt")
+				if err := os.WriteFile(file, []byte("carved"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				sc.read = append(sc.read, `{"queries":{"carve":"SELECT * FROM carves WHERE path = '`+file+`' AND carve = 1"}}`)
 				s := newServer(t, sc.answer)
-				_, stop := start(t, s, testFlags(t, test.flags))
+				_, stop := startWith(t, s, Options{
+					Flags: testFlags(t, test.flags+carveFlags+"--carver_block_size=1000"),
+					Carve: CarveOptions{Every: time.Second, TempDir: t.TempDir()},
+				})
 				pass(t, 30*time.Second)
 				stop()
 				seen := map[string]bool{}

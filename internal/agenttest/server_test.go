@@ -124,7 +124,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	key, err := osquery.DecodeNodeKey(b)
 	host, ok := s.keys[key]
-	if err != nil || !ok || r.Header.Get("Authorization") != "NodeKey "+key {
+	// Hosts of versions before 5.23 have no such header.
+	sent := r.Header.Get("Authorization")
+	if err != nil || !ok || sent != "NodeKey "+key && (sent != "" || strings.Contains(r.UserAgent(), "/5.23")) {
 		_, _ = io.WriteString(w, `{"node_invalid":true}`)
 		return
 	}

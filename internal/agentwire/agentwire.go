@@ -65,7 +65,7 @@ type Options struct {
 	URL         string // https://host:port, optionally with a path prefix
 	RootCAs     *x509.CertPool
 	Certificate *tls.Certificate // shown to every server that asks; nil for none
-	Version     string           // of osquery, for User-Agent
+	Version     string           // of osquery, for User-Agent; before 5.23 the head has no node key
 	KeyExchange KeyExchange      // X25519 if empty
 	Conn        Conn             // Full if empty
 	// TLS, if set, is used instead of RootCAs, Certificate and KeyExchange, so
@@ -83,6 +83,7 @@ type Options struct {
 // as each thread of a real agent has a client of its own.
 type Client struct {
 	host, prefix, version string
+	silent                bool // about the node key
 	tls                   *tls.Config
 	conn                  Conn
 	dial                  func(ctx context.Context, network, address string) (net.Conn, error)
@@ -101,7 +102,7 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		host: u.Host, prefix: u.EscapedPath(), version: o.Version, conn: o.Conn, dial: o.Dial,
-		connected: o.Connected, tls: o.TLS,
+		connected: o.Connected, tls: o.TLS, silent: silent(o.Version),
 	}
 	if c.dial == nil {
 		c.dial = new(net.Dialer).DialContext
@@ -121,8 +122,15 @@ func New(o Options) (*Client, error) {
 	return c, nil
 }
 
-// Request is one POST. NodeKey, if any, goes into the Authorization header;
-// the body carries it too.
+// silent reports whether a version of osquery has no Authorization header.
+func silent(version string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return err == nil && (major < 5 || major == 5 && minor < 23)
+}
+
+// Request is one POST. NodeKey, if any, goes into the Authorization header, of
+// versions that have it; the body carries it too, but for blocks of carves.
 type Request struct {
 	Path    string
 	NodeKey string
@@ -219,7 +227,7 @@ func (c *Client) encode(r Request) ([]byte, error) {
 	m = concat(m, "POST ", c.prefix, r.Path, " HTTP/1.1\r\n")
 	m = concat(m, "Content-Type: application/json\r\nAccept: application/json\r\n")
 	m = concat(m, "User-Agent: osquery/", c.version, "\r\n")
-	if r.NodeKey != "" {
+	if r.NodeKey != "" && !c.silent {
 		m = concat(m, "Authorization: NodeKey ", r.NodeKey, "\r\n")
 	}
 	if r.Gzip {

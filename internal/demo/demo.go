@@ -126,6 +126,10 @@ func (d *demo) welcome() error {
 	return err
 }
 
+// carveEvery is how often our own agent begins carves; osqueryd does so each
+// minute, which is long for somebody who looks on.
+const carveEvery = time.Second
+
 // machine enrols this machine: with osqueryd if there is one, else with our
 // own agent.
 func (d *demo) machine(ctx context.Context) error {
@@ -134,7 +138,9 @@ func (d *demo) machine(ctx context.Context) error {
 	}
 	flags := agent.NewFlags()
 	flags.Parse(d.flagfile())
-	own, err := agent.New(agent.Options{Flags: flags, Log: d.Log.With("component", "agent")})
+	own, err := agent.New(agent.Options{
+		Flags: flags, Log: d.Log.With("component", "agent"), Carve: agent.CarveOptions{Every: carveEvery},
+	})
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}
@@ -162,6 +168,10 @@ func (d *demo) flagfile() string {
 		"--distributed_interval=3",
 		"--distributed_tls_read_endpoint=/api/osquery/distributed/read",
 		"--distributed_tls_write_endpoint=/api/osquery/distributed/write",
+		"--disable_carver=false",
+		"--carver_start_endpoint=/api/osquery/carve/start",
+		"--carver_continue_endpoint=/api/osquery/carve/continue",
+		"--carver_block_size=1048576",
 		"--disable_extensions=true",
 		"--database_path=" + d.path("agent.db"),
 		"--pidfile=" + d.path("agent.pid"),
