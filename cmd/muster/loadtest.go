@@ -203,7 +203,7 @@ func (f loadtestFlags) options(log *slog.Logger) (agenttest.LoadOptions, error) 
 	}
 	if f.only != "" {
 		op, err := agenttest.ParseOp(f.only)
-		if err != nil || op == agenttest.OpWrite {
+		if err != nil || op >= agenttest.OpWrite {
 			return o, usagef("--only is %q; it must be enroll, config, log or read", f.only)
 		}
 		o.Only = op

@@ -45,6 +45,13 @@ type FleetOptions struct {
 	// Follow makes the nodes run their config, see Worker: they tell what the pack
 	// muster-health asks for, and do what bad queries do, besides their Rows.
 	Follow bool
+	// Misbehave says which nodes treat live queries badly.
+	Misbehave Misbehaviour
+	// Carve makes the nodes send files when they are asked to; nil is never.
+	Carve *CarveOptions
+	// Answered, if set, is called for each answer to a live query that the server
+	// acknowledged.
+	Answered func(n *Node, id string)
 	// StatusEvery sends a status line with every so many flushes; 0 is never.
 	StatusEvery int
 
@@ -88,6 +95,7 @@ type Fleet struct {
 	stats       Stats
 	lag         Histogram
 	connections atomic.Int64
+	carver      *Carver // nil without FleetOptions.Carve
 
 	mu         sync.Mutex
 	handshakes map[handshake]int64
@@ -144,6 +152,11 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 		f.connections.Add(1)
 		return dialer.DialContext(ctx, network, address)
 	}
+	if o.Carve != nil {
+		if f.carver, err = NewCarver(*o.Carve); err != nil {
+			return nil, err
+		}
+	}
 	tables, good := new(Tables), new(goodAnswer)
 	var schedules *Schedules
 	if o.Follow {
@@ -152,7 +165,8 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 	for i := range f.nodes {
 		f.nodes[i], err = New(Options{
 			URL: o.URL, Secret: o.Secret, Conn: o.Conn, Paths: o.Paths, Number: o.First + i, Platform: o.Platform,
-			Stats: &f.stats, Tables: tables, Schedules: schedules, tls: shared, dial: dial, connected: f.connected, good: good,
+			Stats: &f.stats, Tables: tables, Schedules: schedules,
+			Behaviour: o.Misbehave.Of(o.First + i), Carver: f.carver, Answered: o.Answered, tls: shared, dial: dial, connected: f.connected, good: good,
 		})
 		if err != nil {
 			return nil, err
@@ -299,10 +313,18 @@ func wait(ctx context.Context, d time.Duration) error {
 // first. Each node's phase within its intervals follows from its number, so
 // that the load is even and the same in every run. Run it once at a time.
 func (f *Fleet) Run(ctx context.Context) error {
+	defer f.waitCarves()
 	requests, cancel := f.graceful(ctx)
 	defer cancel()
 	f.schedule(ctx, requests)
 	return nil
+}
+
+// waitCarves waits for the uploads under way, whose context has ended.
+func (f *Fleet) waitCarves() {
+	if f.carver != nil {
+		f.carver.Wait()
+	}
 }
 
 // graceful returns a context for requests, which ends Grace after ctx, or when
@@ -412,7 +434,7 @@ func (f *Fleet) interval(op Op) time.Duration {
 		return f.o.LogInterval
 	case OpRead:
 		return f.o.ReadInterval
-	case OpEnroll, OpWrite, opCount:
+	case OpEnroll, OpWrite, OpCarveStart, OpCarveBlock, opCount:
 	}
 	return 0
 }
@@ -434,7 +456,7 @@ func (f *Fleet) perform(ctx context.Context, start time.Time, t task) task {
 	case OpRead:
 		_, err = n.Poll(ctx)
 		interval = n.readInterval(interval, time.Now())
-	case OpEnroll, OpWrite, opCount:
+	case OpEnroll, OpWrite, OpCarveStart, OpCarveBlock, opCount:
 	}
 	if err == nil {
 		t.failures = 0

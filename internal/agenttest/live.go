@@ -14,16 +14,21 @@ import (
 const acceleratedInterval = 5 * time.Second
 
 // Poll does one cycle of live queries: it reads, answers every query by
-// Options.Tables, and writes if there is anything to say. Answers whose write
-// fails are kept and sent with the next cycle. It returns how many were
-// written.
+// Options.Tables and as its Options.Behaviour wants, and writes if there is
+// anything to say. Answers whose write fails are kept and sent with the next
+// cycle. It returns how many were written.
 func (n *Node) Poll(ctx context.Context) (int, error) {
 	read, err := n.Read(ctx)
 	if err != nil {
 		return 0, err
 	}
 	host := n.Host()
-	fresh := n.o.Tables.answerAll(host, read)
+	fresh := n.behave(ctx, n.o.Tables.answerAll(host, read, func(id, sql string) (osquery.QueryAnswer, bool) {
+		if rows, ok := n.carvesAnswer(ctx, sql); ok {
+			return osquery.QueryAnswer{ID: id, Rows: rows, Stats: osquery.QueryStats{WallTimeMs: 1}}, true
+		}
+		return n.o.Tables.Answer(host, id, sql)
+	}))
 	n.mu.Lock()
 	if read.Accelerate > 0 {
 		n.accelerated = time.Now().Add(time.Duration(read.Accelerate) * time.Second)
@@ -39,6 +44,12 @@ func (n *Node) Poll(ctx context.Context) (int, error) {
 		defer n.mu.Unlock()
 		n.answers = append(answers, n.answers...)
 		return 0, err
+	}
+	n.uploadScheduled(ctx)
+	if n.o.Answered != nil {
+		for _, a := range answers {
+			n.o.Answered(n, a.ID)
+		}
 	}
 	return len(answers), nil
 }

@@ -22,7 +22,7 @@ type loop struct {
 
 func (f *Fleet) newLoop(op Op, concurrency int) (*loop, error) {
 	switch {
-	case op == OpWrite || op >= opCount:
+	case op >= OpWrite:
 		return nil, fmt.Errorf("requests of the kind %s cannot be made alone", op)
 	case concurrency < 1 || concurrency > len(f.nodes):
 		return nil, fmt.Errorf("concurrency is %d; it must be 1 to %d, the number of nodes", concurrency, len(f.nodes))
@@ -37,6 +37,7 @@ func (f *Fleet) newLoop(op Op, concurrency int) (*loop, error) {
 // run works until ctx ends, then waits for the requests under way for
 // FleetOptions.Grace. Called again, it goes on where it was.
 func (l *loop) run(ctx context.Context) {
+	defer l.fleet.waitCarves()
 	requests, cancel := l.fleet.graceful(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -78,7 +79,7 @@ func (f *Fleet) one(ctx context.Context, n *Node, op Op) error {
 		err = f.flush(ctx, n)
 	case OpRead:
 		_, err = n.Poll(ctx)
-	case OpWrite, opCount:
+	case OpWrite, OpCarveStart, OpCarveBlock, opCount:
 	}
 	return err
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // Paths of the server's endpoints. An empty one is Muster's own.
-type Paths struct{ Enroll, Config, Log, Read, Write string }
+type Paths struct{ Enroll, Config, Log, Read, Write, CarveStart, CarveContinue string }
 
 func (p Paths) filled() Paths {
 	fill := func(s *string, path string) {
@@ -34,6 +34,8 @@ func (p Paths) filled() Paths {
 	fill(&p.Log, "/api/osquery/log")
 	fill(&p.Read, "/api/osquery/distributed/read")
 	fill(&p.Write, "/api/osquery/distributed/write")
+	fill(&p.CarveStart, "/api/osquery/carve/start")
+	fill(&p.CarveContinue, "/api/osquery/carve/continue")
 	return p
 }
 
@@ -68,6 +70,15 @@ type Options struct {
 	// nodes. With nil it ignores what it is served.
 	Schedules *Schedules
 
+	// Behaviour is how it treats live queries.
+	Behaviour Behaviour
+	// Carver makes it send files; without one it knows no carves. Share one among
+	// many nodes.
+	Carver *Carver
+	// Answered, if set, is called for each answer to a live query that the server
+	// acknowledged.
+	Answered func(n *Node, id string)
+
 	// What follows is shared by a fleet.
 	tls       *tls.Config
 	dial      func(ctx context.Context, network, address string) (net.Conn, error)
@@ -90,6 +101,9 @@ type Node struct {
 	key         string
 	accelerated time.Time // poll faster until then
 	answers     []osquery.QueryAnswer
+	conduct     conduct
+	carves      []nodeCarve
+	scheduled   []nodeCarve // of them, not yet told of
 
 	log    logBuffer
 	worker *Worker // nil if it ignores its config
@@ -114,15 +128,14 @@ func New(o Options) (*Node, error) {
 		o.good = new(goodAnswer)
 	}
 	n := &Node{o: o, host: NewHost(o.Number, o.Platform)}
-	shared := o.tls
-	if shared == nil {
+	if n.o.tls == nil {
 		var err error
-		if shared, err = clientTLS(o); err != nil {
+		if n.o.tls, err = clientTLS(o); err != nil {
 			return nil, err
 		}
 	}
 	wire, err := agentwire.New(agentwire.Options{
-		URL: o.URL, TLS: shared, Version: n.host.Version, Conn: o.Conn, Dial: o.dial, Connected: o.connected,
+		URL: o.URL, TLS: n.o.tls, Version: n.host.Version, Conn: o.Conn, Dial: o.dial, Connected: o.connected,
 	})
 	if err != nil {
 		return nil, err

@@ -47,6 +47,9 @@ type server struct {
 	config  string
 	// before, if set, may answer a request itself (true) once it was read.
 	before func(path string, w http.ResponseWriter) bool
+	// carve, if set, answers the requests of carves (true).
+	carve func(path string, body []byte, w io.Writer) bool
+	heads map[string]http.Header // the last of each path
 }
 
 // logged is one request to log, as it came.
@@ -74,7 +77,7 @@ func newServer(tb testing.TB) *server {
 	pool.AddCert(leaf)
 	s := &server{
 		t: tb, cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool: pool, addr: "127.0.0.1:0",
-		stored: make(chan struct{}, 1), keys: map[string]string{}, read: `{"queries":{}}`, config: `{"schedule":{"q":{"query":"SELECT 1","interval":60}}}`,
+		stored: make(chan struct{}, 1), keys: map[string]string{}, heads: map[string]http.Header{}, read: `{"queries":{}}`, config: `{"schedule":{"q":{"query":"SELECT 1","interval":60}}}`,
 	}
 	s.start()
 	tb.Cleanup(s.stop)
@@ -118,8 +121,12 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.before != nil && s.before(path, w) {
 		return
 	}
+	s.heads[path] = r.Header
 	if path == "enroll" {
 		s.enroll(w, b)
+		return
+	}
+	if s.carve != nil && s.carve(path, b, w) {
 		return
 	}
 	key, err := osquery.DecodeNodeKey(b)
@@ -182,6 +189,19 @@ func (s *server) setBefore(f func(path string, w http.ResponseWriter) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.before = f
+}
+
+func (s *server) setCarve(f func(path string, body []byte, w io.Writer) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.carve = f
+}
+
+// head returns the head of the last request to a path.
+func (s *server) head(path string) http.Header {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heads[path]
 }
 
 func (s *server) setConfig(answer string) {

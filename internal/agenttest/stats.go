@@ -28,6 +28,8 @@ const (
 	OpLog
 	OpRead  // distributed/read
 	OpWrite // distributed/write
+	OpCarveStart
+	OpCarveBlock // carve/continue
 	opCount
 )
 
@@ -44,6 +46,10 @@ func (o Op) String() string {
 		return "read"
 	case OpWrite:
 		return "write"
+	case OpCarveStart:
+		return "carve_start"
+	case OpCarveBlock:
+		return "carve_block"
 	case opCount:
 	}
 	return "unknown"
@@ -56,7 +62,7 @@ func ParseOp(name string) (Op, error) {
 			return o, nil
 		}
 	}
-	return 0, fmt.Errorf("no operation %q; there are enroll, config, log, read and write", name)
+	return 0, fmt.Errorf("no operation %q; there are enroll, config, log, read, write, carve_start and carve_block", name)
 }
 
 // Stats counts requests by operation. The zero value is empty. It is safe for
