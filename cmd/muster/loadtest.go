@@ -36,6 +36,11 @@ Go HTTPS server that this command starts beside the one under test, and the
 report has the ratio of their CPU time. On a noisy machine that is worth more
 than the figures themselves.
 
+--live asks live queries through the API for people and measures, for the first
+--duration without them and then until all ended, how long answers and the other
+requests take. --carves asks nodes for files in the same way and measures the
+server's memory over idle. Both need a login (muster login) or MUSTER_TOKEN.
+
 The nodes and all their data are made up, repeatably: the same numbers are the
 same hosts in every run. They stay enrolled; use a server made for this.`
 
@@ -44,7 +49,11 @@ const loadtestExample = `  muster loadtest --url https://127.0.0.1:8443 --ca dat
   muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
     --only config --concurrency 16 --duration 10s --conn full -o json
   muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
-    --only config --baseline --duration 20s --conn full --server-pid $(pidof muster)`
+    --only config --baseline --duration 20s --conn full --server-pid $(pidof muster)
+  muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret \
+    --nodes 2000 --live 200 --live-concurrent 200 --misbehave die=1%,fail=2%,deny=1%,late=1%
+  muster loadtest --url https://127.0.0.1:8443 --ca data/ca.pem --secret-file secret --nodes 10 \
+    --read-interval 1s --carves 10 --carve-size 104857600 --server-pid $(pidof muster)`
 
 // baselineCommand is the hidden command that the bare server runs as.
 const baselineCommand = "baseline"
@@ -58,6 +67,8 @@ type loadtestFlags struct {
 	concurrency, serverPID                             int
 	enrollRate                                         float64
 	duration, warmup, logEvery, readEvery, configEvery time.Duration
+
+	loadtestReach
 }
 
 // newLoadtestCommand returns "muster loadtest".
@@ -105,6 +116,7 @@ func newLoadtestCommand() *cobra.Command {
 	set.IntVar(&f.serverPID, "server-pid", 0, "the server's process on this machine, to report its CPU time and memory")
 	set.BoolVar(&f.baseline, "baseline", false, "with --only and --server-pid: compare with a bare HTTPS server in the same run")
 	set.StringVar(&f.baselineKey, "baseline-key", "ecdsa", "key of the bare server's certificate: ecdsa (P-256) or rsa (2048 bits)")
+	f.loadtestReach.flags(set)
 	set.StringVar(&f.profile, "cpu-profile", "", "write a CPU profile of this command to this file, for go tool pprof")
 	_ = set.MarkHidden("cpu-profile") // it is there
 	return cmd
@@ -214,7 +226,10 @@ func (f loadtestFlags) options(log *slog.Logger) (agenttest.LoadOptions, error) 
 			return o, err
 		}
 	}
-	err := f.readFiles(&o.Fleet)
+	if err := f.readFiles(&o.Fleet); err != nil {
+		return o, err
+	}
+	err := f.loadtestReach.options(&o)
 	return o, err
 }
 
@@ -291,8 +306,10 @@ func printLoad(w io.Writer, r agenttest.Report) error {
 			fmt.Fprintf(&b, "%s failed %d times: %s\n", name, kinds[kind], printable(kind))
 		}
 	}
-	_, err := io.WriteString(w, b.String())
-	return err
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return err
+	}
+	return printReach(w, r)
 }
 
 func loadRow(name string, o agenttest.OperationReport) []string {

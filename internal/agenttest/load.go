@@ -25,6 +25,12 @@ type LoadOptions struct {
 	// ServerPID is the server's process on this machine, whose CPU time and
 	// memory are reported; 0 if there is none.
 	ServerPID int
+	// Live, if set, asks live queries after Duration, in which the fleet is
+	// measured without, and until all ended.
+	Live *LiveLoad
+	// Carves, if set, asks for files of nodes after Duration, in which the server
+	// idles. It needs Fleet.Carve.
+	Carves *CarveLoad
 	// Baseline, if set, shares Warmup and Duration with the server under test,
 	// half each. It needs Alone with another kind than OpEnroll, and ServerPID.
 	Baseline *Baseline
@@ -35,6 +41,13 @@ type LoadOptions struct {
 func Load(ctx context.Context, o LoadOptions) (Report, error) {
 	if b := o.Baseline; b != nil && (len(b.Command) == 0 || !o.Alone || o.Only == OpEnroll || o.ServerPID == 0) {
 		return Report{}, errors.New("a load with a baseline needs its Command, Alone, ServerPID and another kind than enroll")
+	}
+	if (o.Live != nil || o.Carves != nil) && o.Alone || o.Live != nil && o.Carves != nil || o.Carves != nil && o.Fleet.Carve == nil {
+		return Report{}, errors.New("a load has live queries, or carves with Fleet.Carve, or one kind of request alone")
+	}
+	asker := &asker{queries: map[string]*asked{}}
+	if o.Live != nil {
+		o.Fleet.Answered = asker.answered
 	}
 	if o.Fleet.EnrollAttempts == 0 {
 		o.Fleet.EnrollAttempts = 3
@@ -47,7 +60,7 @@ func Load(ctx context.Context, o LoadOptions) (Report, error) {
 		return Report{}, err
 	}
 	defer fleet.Close()
-	l := &load{o: o, fleet: fleet, report: Report{
+	l := &load{o: o, fleet: fleet, asker: asker, report: Report{
 		URL: o.Fleet.URL, Conn: string(o.Fleet.Conn), Mode: "fleet", Nodes: o.Fleet.Nodes,
 		Operations: map[string]OperationReport{},
 	}}
@@ -60,9 +73,14 @@ func Load(ctx context.Context, o LoadOptions) (Report, error) {
 			return l.report, err
 		}
 	}
-	if o.Baseline != nil {
+	switch {
+	case o.Baseline != nil:
 		err = l.compare(ctx)
-	} else {
+	case o.Live != nil:
+		err = l.live(ctx)
+	case o.Carves != nil:
+		err = l.carves(ctx)
+	default:
 		err = l.measure(ctx)
 	}
 	if err != nil {
@@ -78,6 +96,7 @@ type load struct {
 	o      LoadOptions
 	fleet  *Fleet
 	bare   *bareProcess // nil without a baseline
+	asker  *asker
 	report Report
 }
 
@@ -144,22 +163,31 @@ func (l *load) serverCPU(begin, end mark, count int64) *float64 {
 // measure runs the fleet, forgets what happened in the warm-up, and fills the
 // report at the end of the window, before requests under way are waited for.
 func (l *load) measure(ctx context.Context) error {
-	var runErr error
-	run := func(ctx context.Context) { runErr = l.fleet.Run(ctx) }
+	run := l.fleet.Run
 	if l.o.Alone {
 		only, err := l.fleet.newLoop(l.o.Only, l.o.Concurrency)
 		if err != nil {
 			return err
 		}
-		run = only.run
+		run = func(ctx context.Context) error {
+			only.run(ctx)
+			return nil
+		}
 	}
+	return l.beside(ctx, run, l.window)
+}
+
+// beside works while run runs, which ends with the work.
+func (l *load) beside(ctx context.Context, run, work func(context.Context) error) error {
 	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var runErr error
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer stop()
-		run(running)
+		runErr = run(running)
 	})
-	err := l.window(running)
+	err := work(running)
 	stop()
 	wg.Wait()
 	return errors.Join(err, runErr)
@@ -189,20 +217,12 @@ func (l *load) window(ctx context.Context) error {
 // fill makes the report. took is the time in which the server under test got
 // requests.
 func (l *load) fill(begin, end mark, took time.Duration) {
-	r, stats := &l.report, l.fleet.Stats()
+	r := &l.report
 	r.Seconds = round(took.Seconds())
-	for op := range opCount {
-		s := stats.Of(op)
-		r.Count += s.Count
-		r.Errors += s.Errors
-		if s.Count == 0 && (op == OpEnroll || l.o.Alone && op != l.o.Only || !l.o.Alone && l.fleet.interval(op) <= 0) {
-			continue
-		}
-		name := op.String()
-		if op == OpEnroll && (!l.o.Alone || l.o.Only != OpEnroll) {
-			name = "reenroll"
-		}
-		r.Operations[name] = operation(s, took)
+	for name, op := range l.operations(took) {
+		r.Operations[name] = op
+		r.Count += op.Count
+		r.Errors += op.Errors
 	}
 	r.Rate = perSecond(r.Count, took)
 	r.Connections = end.connections - begin.connections
@@ -227,4 +247,22 @@ func (l *load) fill(begin, end mark, took time.Duration) {
 		CPUPerRequest: perRequest(own, r.Count), Cores: round(own.Seconds() / end.at.Sub(begin.at).Seconds()),
 		RSS: end.own.RSS, LagP99: milliseconds(l.fleet.Lag().Quantile(0.99)),
 	}
+}
+
+// operations is what is known of each kind of request since the fleet last
+// forgot; kinds that were not to be made are left out.
+func (l *load) operations(took time.Duration) map[string]OperationReport {
+	all := map[string]OperationReport{}
+	for op := range opCount {
+		s := l.fleet.Stats().Of(op)
+		if s.Count == 0 && (op == OpEnroll || l.o.Alone && op != l.o.Only || !l.o.Alone && l.fleet.interval(op) <= 0) {
+			continue
+		}
+		name := op.String()
+		if op == OpEnroll && (!l.o.Alone || l.o.Only != OpEnroll) {
+			name = "reenroll"
+		}
+		all[name] = operation(s, took)
+	}
+	return all
 }

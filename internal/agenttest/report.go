@@ -31,7 +31,10 @@ type Report struct {
 	Baseline    *BaselineReport `json:"baseline,omitempty"`
 	Ratio       *float64        `json:"ratio,omitempty"`
 	RatioMedian *float64        `json:"ratio_median,omitempty"`
-	Generator   Generator       `json:"generator"`
+	// Live and Carves are there if the load had them.
+	Live      *LiveReport  `json:"live,omitempty"`
+	Carves    *CarveReport `json:"carves,omitempty"`
+	Generator Generator    `json:"generator"`
 }
 
 // BaselineReport is what is known of the bare server.

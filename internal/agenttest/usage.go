@@ -2,6 +2,7 @@ package agenttest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -64,4 +65,16 @@ func kilobytes(status []byte, name string) int64 {
 		}
 	}
 	return 0
+}
+
+// ResetPeak makes a process's PeakRSS begin anew with what is resident now. It
+// needs the rights of its owner.
+func ResetPeak(pid int) error {
+	const resetPeak = "5" // CLEAR_REFS_MM_HIWATER_RSS, proc_pid_clear_refs(5)
+	f, err := os.OpenFile("/proc/"+strconv.Itoa(pid)+"/clear_refs", os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("reset the peak memory of process %d: %w", pid, err)
+	}
+	_, err = f.WriteString(resetPeak)
+	return errors.Join(err, f.Close())
 }

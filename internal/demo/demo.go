@@ -30,10 +30,12 @@ import (
 type Options struct {
 	Config  config.Server
 	Version string
-	Nodes   int  // simulated nodes besides this machine
-	Fresh   bool // begin with an empty data directory
-	Out     io.Writer
-	Log     *slog.Logger
+	Nodes   int // simulated nodes besides this machine
+	// Misbehave says which of them treat live queries badly.
+	Misbehave agenttest.Misbehaviour
+	Fresh     bool // begin with an empty data directory
+	Out       io.Writer
+	Log       *slog.Logger
 }
 
 // Run runs the demonstration until ctx ends. Its data stay, unless the next
@@ -198,6 +200,10 @@ func (d *demo) osqueryd(ctx context.Context, path string) error {
 	return nil
 }
 
+// simulatedBlock is the size of a block of simulated carves, so small that one
+// can watch them arrive.
+const simulatedBlock = 64 << 10
+
 // maxKept is how many simulated nodes keep their connection.
 const maxKept = 2000
 
@@ -220,6 +226,7 @@ func (d *demo) simulate(ctx context.Context) error {
 		URL:     fmt.Sprintf("https://localhost:%d", d.app.AgentAddr().Port()),
 		RootCAs: roots, Secret: d.secret, Nodes: d.Nodes, Conn: conn,
 		ConfigInterval: seconds(60), LogInterval: seconds(20), ReadInterval: seconds(5), Rows: 1, Follow: true,
+		Misbehave: d.Misbehave, Carve: &agenttest.CarveOptions{BlockSize: simulatedBlock},
 		Logger: d.Log.With("component", "simulated"),
 	})
 	if err != nil {
