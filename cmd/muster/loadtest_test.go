@@ -135,6 +135,12 @@ func TestLoadtestUsage(t *testing.T) {
 		"read the CA":    {"--ca", "missing"},
 		"--ca":           {"--ca", "loadtest_test.go"},
 		"needs --url":    {"--url", ""},
+		"--misbehave":    {"--misbehave", "sing=1%"},
+		"--live and":     {"--live", "1", "--carves", "1"},
+		"leave --only":   {"--live", "1", "--only", "read"},
+		"--read-interv":  {"--carves", "1", "--read-interval", "0"},
+		"--carve-size":   {"--carves", "1", "--carve-size", "10"},
+		"negative":       {"--live", "-1"},
 	} {
 		if _, _, err := loadtest(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: error %v, want one about %s", args, err, want)

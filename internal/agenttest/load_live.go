@@ -195,6 +195,7 @@ type liveRun struct {
 	mu     sync.Mutex
 	report LiveReport
 	next   int // query
+	failed error
 }
 
 func (r *liveRun) concurrent() int {
@@ -208,30 +209,35 @@ func (r *liveRun) concurrent() int {
 // load.
 func (r *liveRun) ask(ctx context.Context) error {
 	r.report.States, r.report.Targets = stateCount{}, stateCount{}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var wg sync.WaitGroup
 	for range r.concurrent() {
 		wg.Go(func() {
-			for ctx.Err() == nil {
-				r.mu.Lock()
-				number := r.next
-				r.next++
-				r.mu.Unlock()
-				if number >= r.o.Queries {
-					return
-				}
-				if err := r.one(ctx, number); err != nil {
-					stop(fmt.Errorf("live query: %w", err))
+			for number := r.turn(); number < r.o.Queries && ctx.Err() == nil; number = r.turn() {
+				if err := r.one(ctx, number); err != nil && ctx.Err() == nil {
+					r.fail(err)
+					stop()
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.Canceled) {
-		return context.Cause(ctx)
-	}
-	return nil
+	return r.failed
+}
+
+// turn returns the number of the next query.
+func (r *liveRun) turn() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.next++
+	return r.next - 1
+}
+
+func (r *liveRun) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failed = fmt.Errorf("live query: %w", err)
 }
 
 // selector means the nodes of one query.

@@ -43,7 +43,9 @@ type server struct {
 	serial  int
 	logs    []logged
 	written []osquery.QueryAnswer
-	read    string // the answer to distributed/read
+	read    string                   // the answer to distributed/read
+	readOf  func(host string) string // instead of read, if set
+	wrote   func(host string, answers []osquery.QueryAnswer)
 	config  string
 	// before, if set, may answer a request itself (true) once it was read.
 	before func(path string, w http.ResponseWriter) bool
@@ -152,6 +154,10 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		default:
 		}
 	case "distributed/read":
+		if s.readOf != nil {
+			_, _ = io.WriteString(w, s.readOf(host))
+			return
+		}
 		_, _ = io.WriteString(w, s.read)
 	case "distributed/write":
 		answers, err := osquery.DecodeDistributedWrite(b)
@@ -159,6 +165,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.t.Error(err)
 		}
 		s.written = append(s.written, answers...)
+		if s.wrote != nil {
+			s.wrote(host, answers)
+		}
 		_, _ = io.WriteString(w, `{}`)
 	default:
 		_, _ = io.WriteString(w, `{"error":"no such path"}`)
