@@ -14,6 +14,7 @@ import (
 func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable"}, // vocabulary
+		{"seal"},                     // what nobody else may read at rest
 		{"yamldoc"},                  // the language that people write
 		{"osquery"},                  // the language of agents
 		{"policy"},                   // what a text or setting may do
@@ -23,7 +24,7 @@ func layers() [][]string {
 		{"change"},                          // how it changes
 		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
 		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones
-		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki"}, // adapters
+		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents
 	}
