@@ -18,7 +18,7 @@ func layers() [][]string {
 		{"yamldoc"},                  // the language that people write
 		{"osquery"},                  // the language of agents
 		{"policy"},                   // what a text or setting may do
-		{"audit", "node", "event", "live", "account"}, // domain: decides
+		{"audit", "node", "event", "live", "account", "carve"}, // domain: decides
 		{"resource"},                        // what agents run
 		{"foreign", "hostfiles", "rollout"}, // how it comes, and how it goes out
 		{"change"},                          // how it changes
