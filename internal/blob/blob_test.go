@@ -86,8 +86,20 @@ func testRanges(t *testing.T, s carve.Store, big int64) {
 		}
 		all := bytesOf(t, size, 1)
 		for _, tt := range []struct{ offset, n int64 }{
-			{0, -1}, {0, size}, {0, size + 100}, {0, 1}, {0, 0}, {size / 2, 10}, {size / 2, -1}, {size / 2, 0},
-			{max(0, size-1), 1}, {max(0, size-1), -1}, {size, -1}, {size, 1}, {size + 5, -1}, {size + 5, 7},
+			{0, -1},
+			{0, size},
+			{0, size + 100},
+			{0, 1},
+			{0, 0},
+			{size / 2, 10},
+			{size / 2, -1},
+			{size / 2, 0},
+			{max(0, size-1), 1},
+			{max(0, size-1), -1},
+			{size, -1},
+			{size, 1},
+			{size + 5, -1},
+			{size + 5, 7},
 		} {
 			want := all[min(tt.offset, size):]
 			if tt.n >= 0 {

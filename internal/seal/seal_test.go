@@ -120,8 +120,18 @@ func TestRoundTrip(t *testing.T) {
 	t.Parallel()
 	k := makeKey(t)
 	for _, tt := range []struct{ block, size, blocks int64 }{
-		{1, 0, 0}, {1, 1, 1}, {1, 5, 5}, {7, 6, 1}, {7, 7, 1}, {7, 8, 2}, {7, 700, 100}, {4096, 10_000, 3},
-		{1 << 20, 3<<20 + 17, 4}, {seal.MaxBlockSize, 0, 0}, {seal.MaxBlockSize, 3, 1}, {seal.MaxBlockSize, seal.MaxBlockSize + 1, 2},
+		{1, 0, 0},
+		{1, 1, 1},
+		{1, 5, 5},
+		{7, 6, 1},
+		{7, 7, 1},
+		{7, 8, 2},
+		{7, 700, 100},
+		{4096, 10_000, 3},
+		{1 << 20, 3<<20 + 17, 4},
+		{seal.MaxBlockSize, 0, 0},
+		{seal.MaxBlockSize, 3, 1},
+		{seal.MaxBlockSize, seal.MaxBlockSize + 1, 2},
 	} {
 		t.Run(fmt.Sprintf("%d in blocks of %d", tt.size, tt.block), func(t *testing.T) {
 			t.Parallel()
