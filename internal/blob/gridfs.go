@@ -43,6 +43,9 @@ const (
 //
 // What has no document in carves.files is noted in carves.pending before it is
 // begun, so that parts left by a crash are found without reading all parts.
+//
+// No test of this package has a MongoDB: what is tested is how addresses are
+// read, and what is said where no server answers.
 type GridFS struct {
 	client                 *mongo.Client
 	files, chunks, pending *mongo.Collection
