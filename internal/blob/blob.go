@@ -55,7 +55,7 @@ func (e *exactly) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
 	e.left -= int64(n)
 	switch {
-	case err == io.EOF && e.left > 0: //nolint:errorlint // io.Reader promises EOF itself
+	case err == io.EOF && e.left > 0:
 		return n, fmt.Errorf("%d bytes are missing: %w", e.left, io.ErrUnexpectedEOF)
 	case e.left == 0:
 		return n, nil // what comes after size is not ours, nor is its error

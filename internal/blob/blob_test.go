@@ -66,11 +66,11 @@ func list(tb testing.TB, s carve.Store) map[string]int64 {
 // conformance is what every store must do. The store is empty, and stays so.
 func conformance(t *testing.T, s carve.Store, big int64) {
 	t.Helper()
-	t.Run("sizes and ranges", func(t *testing.T) { testRanges(t, s, big) })
-	t.Run("replace", func(t *testing.T) { testReplace(t, s, big) })
-	t.Run("failed", func(t *testing.T) { testFailed(t, s, big) })
-	t.Run("names", func(t *testing.T) { testNames(t, s) })
-	t.Run("many", func(t *testing.T) { testMany(t, s) })
+	testRanges(t, s, big)
+	testReplace(t, s, big)
+	testFailed(t, s, big)
+	testNames(t, s)
+	testMany(t, s)
 	if left := list(t, s); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
@@ -305,7 +305,7 @@ func TestDir(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	t.Parallel()
 	from := map[string]string{"the same file system": t.TempDir()}
-	if dir, err := os.MkdirTemp("/dev/shm", "muster-adopt-"); err == nil {
+	if dir, err := os.MkdirTemp("/dev/shm", "muster-adopt-"); err == nil { //nolint:usetesting // another file system
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		from["another file system"] = dir
 	}

@@ -144,7 +144,7 @@ func (d *Dir) Adopt(ctx context.Context, name, path string) error {
 
 // finish makes a file's bytes durable, and its mode that of a blob.
 func finish(path string) (int64, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) //nolint:gosec // the caller's own file
 	if err != nil {
 		return 0, err
 	}
@@ -231,7 +231,7 @@ func (d *Dir) List(ctx context.Context, yield func(carve.Info) error) error {
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil
+			return nil //nolint:nilerr // it went away meanwhile
 		}
 		if err != nil {
 			return failed("list", e.Name(), err)

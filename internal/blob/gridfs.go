@@ -194,7 +194,6 @@ func (g *GridFS) putParts(ctx context.Context, id bson.ObjectID, size int64, r i
 		if _, err := io.ReadFull(r, part); err != nil {
 			return err
 		}
-		//nolint:gosec // 2^31 parts are 2 PiB
 		if err := insert(ctx, g.chunks, gridPart{ID: bson.NewObjectID(), File: id, N: int32(n), Data: part}); err != nil {
 			return err
 		}

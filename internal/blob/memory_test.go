@@ -56,8 +56,7 @@ func TestMemory(t *testing.T) {
 
 func memoryChild() {
 	if err := upload(context.Background(), os.Getenv(memoryEnv)); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		fmt.Fprintln(os.Stderr, err) // and no numbers, which fails the test
 	}
 }
 
@@ -104,7 +103,7 @@ func upload(ctx context.Context, where string) error {
 			return err
 		}
 	}
-	fmt.Println(idle, peak)
+	fmt.Fprintln(os.Stdout, idle, peak)
 	runtime.KeepAlive(s)
 	return s.Close()
 }

@@ -215,7 +215,8 @@ func (s *S3) Put(ctx context.Context, name string, size int64, r io.Reader) erro
 		pooled = &b
 	}
 	defer s.parts.Put(pooled)
-	part, err := (*pooled)[:min(size, partSize)], error(nil)
+	part := (*pooled)[:min(size, partSize)]
+	var err error
 	r = &exactly{ctx, r, size}
 	if size <= partSize {
 		err = s.putWhole(ctx, name, part, r)

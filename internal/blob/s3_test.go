@@ -69,7 +69,7 @@ func buildGateway(tb testing.TB) string {
 		if gateway.path = os.Getenv("MUSTER_VERSITYGW"); gateway.path != "" {
 			return
 		}
-		if gateway.dir, gateway.err = os.MkdirTemp("", "muster-s3-"); gateway.err != nil {
+		if gateway.dir, gateway.err = os.MkdirTemp("", "muster-s3-"); gateway.err != nil { //nolint:usetesting // for all tests
 			return
 		}
 		gateway.path = filepath.Join(gateway.dir, "versitygw")
@@ -333,7 +333,7 @@ func TestS3Weather(t *testing.T) {
 	}
 	var puts, broken atomic.Int64
 	var spoil atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
-	real := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	gate := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = target.Scheme, target.Host, r.In.Host
 	}}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -344,7 +344,7 @@ func TestS3Weather(t *testing.T) {
 			broken.Add(1)
 			return
 		}
-		real.ServeHTTP(w, r)
+		gate.ServeHTTP(w, r)
 	}))
 	defer proxy.Close()
 	s := openS3(t, bucketAt(proxy.URL, ""))

@@ -131,12 +131,12 @@ func (r *reader) full(p []byte) error {
 func (r *reader) why() error {
 	in, err := r.source(0, HeaderSize)
 	if err != nil {
-		return nil //nolint:nilerr // that the record does not open is said already
+		return nil // that the record does not open is said already
 	}
 	defer func() { _ = in.Close() }()
 	var header [HeaderSize]byte
 	if _, err := io.ReadFull(in, header[:]); err != nil {
-		return nil //nolint:nilerr // as above
+		return nil
 	}
 	return r.archive.CheckHeader(header[:])
 }
