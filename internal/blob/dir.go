@@ -227,11 +227,11 @@ func (d *Dir) List(ctx context.Context, yield func(carve.Info) error) error {
 			return err
 		}
 		if checkName(e.Name()) != nil || !e.Type().IsRegular() {
-			return nil
+			return nil //nolint:nilerr // it is no blob
 		}
 		info, err := e.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil //nolint:nilerr // it went away meanwhile
+			return nil
 		}
 		if err != nil {
 			return failed("list", e.Name(), err)

@@ -60,7 +60,7 @@ func (k Key) Archive(id string, blockSize, size int64) (Archive, error) {
 	fields := append(a.header[:0], magic...)
 	fields = binary.BigEndian.AppendUint32(fields, version)
 	fields = binary.BigEndian.AppendUint32(fields, uint32(blockSize))
-	fields = binary.BigEndian.AppendUint64(fields, uint64(size))     
+	fields = binary.BigEndian.AppendUint64(fields, uint64(size))
 	fields = append(fields, k.id[:]...)
 	proof, err := k.derive(labelHeader+string(fields)+id, HeaderSize-proofAt)
 	if err != nil {
