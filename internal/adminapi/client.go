@@ -1,13 +1,13 @@
 package adminapi
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -55,7 +55,7 @@ func (p *Problem) Error() string {
 // Call sends a request and reads the answer into out, unless that is nil. A
 // refusal is a *Problem.
 func (c *Client) Call(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	answer, err := c.send(ctx, method, path, query, in)
+	answer, err := c.send(ctx, method, path, query, in, nil)
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (c *Client) Call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
-func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, in any, head http.Header) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -87,6 +87,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, head)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -107,48 +108,6 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 	p.Status = answer.StatusCode
 	return nil, p
-}
-
-// Follow calls use with each update of a live query until it ended, which is
-// no error. The first updates tell all that is known.
-func (c *Client) Follow(ctx context.Context, id string, use func(LiveUpdate) error) error {
-	answer, err := c.send(ctx, http.MethodGet, "/live/"+url.PathEscape(id)+"/stream", nil, nil)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close() //nolint:errcheck // only read
-	lines := bufio.NewReader(answer.Body)
-	name := ""
-	for {
-		line, err := lines.ReadString('\n')
-		if err != nil {
-			return fmt.Errorf("follow live query: %w", err)
-		}
-		if n, ok := strings.CutPrefix(line, "event: "); ok {
-			name = strings.TrimSpace(n)
-		}
-		data, ok := strings.CutPrefix(line, "data: ")
-		if !ok {
-			continue
-		}
-		var u LiveUpdate
-		if name == "answer" {
-			u.Answer = new(LiveAnswer)
-			err = json.Unmarshal([]byte(data), u.Answer)
-		} else {
-			u.Live = new(Live)
-			err = json.Unmarshal([]byte(data), u.Live)
-		}
-		if err != nil {
-			return fmt.Errorf("follow live query: %w", err)
-		}
-		if err := use(u); err != nil {
-			return err
-		}
-		if name == "end" {
-			return nil
-		}
-	}
 }
 
 // AllNodes calls use with every node that the query selects, page by page.
