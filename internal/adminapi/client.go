@@ -29,13 +29,16 @@ func NewClient(url, token string, h *http.Client) *Client {
 
 // Problem is a refusal by the server.
 type Problem struct { //nolint:errname // the name that RFC 9457 gives it
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Detail string `json:"detail"`
-	Errors []struct {
-		Message  string `json:"message"`
-		Location string `json:"location"`
-	} `json:"errors"`
+	Status int            `json:"status"`
+	Title  string         `json:"title"`
+	Detail string         `json:"detail"`
+	Errors []ProblemField `json:"errors"`
+}
+
+// ProblemField says what is wrong with one input.
+type ProblemField struct {
+	Message  string `json:"message"`
+	Location string `json:"location"`
 }
 
 // Error returns the detail, and what is wrong with each input.
