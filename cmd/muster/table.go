@@ -71,9 +71,9 @@ func (t *tableStream) flush() error {
 	if len(t.first) == 0 {
 		return nil
 	}
-	head := slices.Clone(t.lead)
-	for _, name := range t.names {
-		head = append(head, printable(name))
+	head := slices.Concat(t.lead, t.names)
+	for i, name := range head {
+		head[i] = printable(name)
 	}
 	t.widths = make([]int, len(head))
 	for _, cells := range append([][]string{head}, t.first...) {
