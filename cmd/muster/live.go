@@ -176,23 +176,23 @@ func liveText(q liveQuery) string {
 	line("reason", "%s", q.Reason)
 	line("tier", "%d", q.Tier)
 	line("asked at", "%s (%s)", moment(&q.CreatedAt), ago(q.CreatedAt))
-	if q.NotBefore != nil && !q.NotBefore.IsZero() {
+	if q.NotBefore != nil {
 		line("not before", "%s", moment(q.NotBefore))
 	}
-	if !q.ExpiresAt.IsZero() {
-		line("expires", "%s", moment(&q.ExpiresAt))
+	if q.ExpiresAt != nil {
+		line("expires", "%s", moment(q.ExpiresAt))
 	}
 	if q.EndedAt != nil {
 		line("ended", "%s", moment(q.EndedAt))
 	}
-	if a := q.Approval; a != nil && a.By != "" {
+	if a := q.Approval; a.By != "" {
 		line("decided by", "%s, %s", a.By, moment(a.At))
 	}
 	line("nodes", "%d: %s", q.Nodes, countLine(q.Counts, q.Rows))
-	if l := q.Latency; l != nil && l.FirstMS > 0 {
-		line("answers", "first after %.4g ms, p50 %.4g ms, p95 %.4g ms", l.FirstMS, l.P50MS, l.P95MS)
+	if l := q.Latency; l != nil {
+		line("answers", "first after %s, p50 %s, p95 %s", brief(millis(l.FirstMs)), brief(millis(l.P50Ms)), brief(millis(l.P95Ms)))
 	}
-	if l := q.Limits; l != nil && *l != (liveLimits{}) {
+	if l := q.Limits; l != (liveLimits{}) {
 		line("limits", "%d rows and %d bytes a node, %d rows and %d bytes in all", l.RowsPerNode, l.BytesPerNode, l.Rows, l.Bytes)
 	}
 	if q.Truncated {

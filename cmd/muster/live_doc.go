@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"time"
 
 	"github.com/musterhq/muster/internal/adminapi"
@@ -24,42 +23,55 @@ type liveInput struct {
 }
 
 type liveLimits struct {
-	RowsPerNode  int `json:"rows_per_node,omitempty"`
-	BytesPerNode int `json:"bytes_per_node,omitempty"`
-	Rows         int `json:"rows,omitempty"`
-	Bytes        int `json:"bytes,omitempty"`
+	RowsPerNode  int   `json:"rows_per_node,omitempty"`
+	BytesPerNode int   `json:"bytes_per_node,omitempty"`
+	Rows         int   `json:"rows,omitempty"`
+	Bytes        int64 `json:"bytes,omitempty"`
+}
+
+type liveWaves struct {
+	First         int `json:"first,omitempty"`
+	MaxBadPercent int `json:"max_bad_percent,omitempty"`
 }
 
 // liveQuery is a live query.
 type liveQuery struct {
-	adminapi.Live
-
-	State     string          `json:"state"`
-	Kind      string          `json:"kind,omitempty"`
-	Source    string          `json:"source,omitempty"`
-	Tier      int             `json:"tier"`
-	Reason    string          `json:"reason,omitempty"`
-	NotBefore *time.Time      `json:"not_before,omitempty"`
-	Held      string          `json:"held,omitempty"`
-	Limits    *liveLimits     `json:"limits,omitempty"`
-	Waves     json.RawMessage `json:"waves,omitempty"`
-	Truncated bool            `json:"truncated,omitempty"`
-	Bytes     int             `json:"bytes,omitempty"`
-	RerunOf   string          `json:"rerun_of,omitempty"`
-	Approval  *liveApproval   `json:"approval,omitempty"`
-	Latency   *liveLatency    `json:"latency,omitempty"`
+	ID        string             `json:"id"`
+	Kind      string             `json:"kind"`
+	Source    string             `json:"source,omitempty"`
+	SQL       string             `json:"sql"`
+	Selector  *adminapi.Selector `json:"selector,omitempty"`
+	Reason    string             `json:"reason,omitempty"`
+	Tier      int                `json:"tier"`
+	State     string             `json:"state"`
+	Held      string             `json:"held"`
+	Approval  liveApproval       `json:"approval"`
+	CreatedBy string             `json:"created_by"`
+	CreatedAt time.Time          `json:"created_at"`
+	NotBefore *time.Time         `json:"not_before,omitempty"`
+	ExpiresAt *time.Time         `json:"expires_at,omitempty"`
+	EndedAt   *time.Time         `json:"ended_at,omitempty"`
+	RerunOf   string             `json:"rerun_of,omitempty"`
+	Limits    liveLimits         `json:"limits"`
+	Waves     liveWaves          `json:"waves"`
+	Nodes     int                `json:"nodes"`
+	Counts    map[string]int     `json:"counts"`
+	Rows      int                `json:"rows"`
+	Bytes     int64              `json:"bytes"`
+	Truncated bool               `json:"truncated"`
+	Latency   *liveLatency       `json:"latency,omitempty"`
 }
 
 type liveApproval struct {
-	Needed bool       `json:"needed,omitempty"`
+	Needed bool       `json:"needed"`
 	By     string     `json:"by,omitempty"`
 	At     *time.Time `json:"at,omitempty"`
 }
 
 type liveLatency struct {
-	FirstMS float64 `json:"first_ms"`
-	P50MS   float64 `json:"p50_ms"`
-	P95MS   float64 `json:"p95_ms"`
+	FirstMs int64 `json:"first_ms"`
+	P50Ms   int64 `json:"p50_ms"`
+	P95Ms   int64 `json:"p95_ms"`
 }
 
 // States of a live query that matter here.
@@ -84,12 +96,18 @@ type livePage struct {
 
 // liveAnswer is one node of a live query with what it answered.
 type liveAnswer struct {
-	adminapi.LiveAnswer
-
-	SentAt   *time.Time `json:"sent_at,omitempty"`
-	Attempts int        `json:"attempts,omitempty"`
-	Late     bool       `json:"late,omitempty"`
-	Cut      bool       `json:"cut,omitempty"`
+	NodeID         string             `json:"node_id"`
+	HostIdentifier string             `json:"host_identifier"`
+	Hostname       string             `json:"hostname"`
+	State          string             `json:"state"`
+	Message        string             `json:"message,omitempty"`
+	SentAt         *time.Time         `json:"sent_at,omitempty"`
+	Attempts       int                `json:"attempts"`
+	AnsweredAt     *time.Time         `json:"answered_at,omitempty"`
+	Late           bool               `json:"late,omitempty"`
+	Cut            bool               `json:"cut,omitempty"`
+	Stats          osquery.QueryStats `json:"stats"`
+	Rows           []osquery.Row      `json:"rows"`
 }
 
 func (a *liveAnswer) host() string { return cmp.Or(a.Hostname, a.HostIdentifier) }
@@ -168,6 +186,10 @@ type liveComparison struct {
 	Same       int         `json:"same"`
 	AddedTotal int         `json:"added_total"`
 	GoneTotal  int         `json:"gone_total"`
+	Nodes      int         `json:"nodes"`
+	OnlyNew    int         `json:"only_new"`
+	OnlyOld    int         `json:"only_old"`
+	CutNodes   int         `json:"cut_nodes"`
 }
 
 // savedQuery is a SQL text under a name.

@@ -2,9 +2,9 @@ package main
 
 import (
 	"cmp"
-	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -81,7 +81,12 @@ func printResults(cmd *cobra.Command, client *adminapi.Client, o *output, id str
 		if err := client.Call(cmd.Context(), http.MethodGet, livePath(id, "results"), query, nil, &p); err != nil {
 			return err
 		}
-		all.Columns, all.Total, all.Matched = p.Columns, p.Total, p.Matched
+		all.Total, all.Matched = p.Total, p.Matched
+		for _, c := range p.Columns { // a page tells its own only
+			if !slices.ContainsFunc(all.Columns, func(known resultColumn) bool { return known.Name == c.Name }) {
+				all.Columns = append(all.Columns, c)
+			}
+		}
 		for _, row := range p.Rows {
 			printed++
 			if err := printResult(o, &table, &all, row); err != nil {
@@ -236,6 +241,9 @@ func printComparison(cmd *cobra.Command, o *output, c liveComparison) error {
 	if err := table.flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "%d added, %d gone, %d the same\n", c.AddedTotal, c.GoneTotal, c.Same)
-	return err
+	say(cmd, "%d added, %d gone, %d the same; %d nodes answered both, %d only this one, %d only the other", c.AddedTotal, c.GoneTotal, c.Same, c.Nodes, c.OnlyNew, c.OnlyOld)
+	if c.CutNodes > 0 {
+		say(cmd, "of %d nodes not all rows were kept: theirs may be told wrongly", c.CutNodes)
+	}
+	return nil
 }

@@ -16,9 +16,15 @@ import (
 	"testing"
 )
 
+// mainEnv makes the test binary muster itself, for tests on a terminal.
+const mainEnv = "MUSTER_TEST_MAIN"
+
 // TestMain makes the test binary the bare server of "muster loadtest
 // --baseline", which is the program that runs once more.
 func TestMain(m *testing.M) {
+	if os.Getenv(mainEnv) != "" {
+		main()
+	}
 	if len(os.Args) > 1 && os.Args[1] == "loadtest" {
 		os.Exit(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 	}

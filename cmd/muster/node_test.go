@@ -16,7 +16,7 @@ import (
 )
 
 // serveMuster runs a server until the test ends, and logs the command line in.
-func serveMuster(t *testing.T) {
+func serveMuster(t *testing.T) *app.App {
 	t.Helper()
 	t.Setenv("MUSTER_HOME", t.TempDir())
 	t.Setenv("MUSTER_URL", "")
@@ -46,6 +46,7 @@ func serveMuster(t *testing.T) {
 		t.Fatal(err)
 	}
 	cli(t, "setup", "--url", a.AdminURL(), "--setup-token-file", filepath.Join(cfg.DataDir, "setup-token"), "--user", "ada", "--password-file", password)
+	return a
 }
 
 // cli runs a command that must succeed, and returns what it printed.

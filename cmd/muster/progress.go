@@ -75,7 +75,7 @@ func (p *progress) text() string {
 		parts = append(parts, "HELD")
 	}
 	first, p50, p95 := p.latency()
-	if first > 0 {
+	if len(p.delays) > 0 || p.query.Latency != nil {
 		if took := p.nowAfter().Seconds(); took > 0 && len(p.delays) > 0 {
 			parts = append(parts, fmt.Sprintf("%.3g/s", float64(len(p.delays))/took))
 		}
@@ -88,9 +88,8 @@ func (p *progress) text() string {
 
 // latency returns what the server measured, else what we saw.
 func (p *progress) latency() (first, p50, p95 time.Duration) {
-	if l := p.query.Latency; l != nil && l.FirstMS > 0 {
-		ms := func(f float64) time.Duration { return time.Duration(f * float64(time.Millisecond)) }
-		return ms(l.FirstMS), ms(l.P50MS), ms(l.P95MS)
+	if l := p.query.Latency; l != nil {
+		return millis(l.FirstMs), millis(l.P50Ms), millis(l.P95Ms)
 	}
 	n := len(p.delays)
 	if n == 0 {
@@ -100,6 +99,8 @@ func (p *progress) latency() (first, p50, p95 time.Duration) {
 	const half, most, whole = 50, 95, 100
 	return sorted[0], sorted[(n-1)*half/whole], sorted[(n-1)*most/whole]
 }
+
+func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // brief prints a duration as far as anybody reads it.
 func brief(d time.Duration) string {

@@ -172,7 +172,7 @@ func (q *queryFlags) input(now time.Time) (liveInput, error) {
 	if !q.waitGiven && (q.expiresGiven || later > 0) { // until it ends
 		q.wait = later + expires + endGrace
 	}
-	in.ExpiresSeconds = int((later + max(minExpiry, expires)).Seconds())
+	in.ExpiresSeconds = int(max(minExpiry, expires).Seconds()) // from not_before on
 	return in, nil
 }
 
@@ -277,7 +277,7 @@ func printStarted(cmd *cobra.Command, o *output, q liveQuery) error {
 	if _, err := fmt.Fprintln(cmd.OutOrStdout(), q.ID); err != nil {
 		return err
 	}
-	say(cmd, "asked %d nodes until %s; next: muster live show %s, muster live results %[3]s", q.Nodes, moment(&q.ExpiresAt), q.ID)
+	say(cmd, "asked %d nodes until %s; next: muster live show %s, muster live results %[3]s", q.Nodes, moment(q.ExpiresAt), q.ID)
 	if q.State == livePending {
 		say(cmd, "%s", pendingText(q.ID))
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -49,7 +50,13 @@ type queryPrinter struct {
 	table  tableStream
 	seen   map[string]bool // nodes whose answer is in
 	line   *progress
+
+	heldSince time.Time // when no row was held back
 }
+
+// tableHold is how long the first rows wait for others, so that the columns
+// suit more of them.
+const tableHold = time.Second
 
 func newQueryPrinter(cmd *cobra.Command, form string, q liveQuery) *queryPrinter {
 	return &queryPrinter{
@@ -113,7 +120,9 @@ func (r *queryPrinter) row(row queryRow) error {
 
 // tick is called a few times a second.
 func (r *queryPrinter) tick() error {
-	if r.form == "table" && len(r.table.first) > 0 {
+	if len(r.table.first) == 0 {
+		r.heldSince = time.Now()
+	} else if time.Since(r.heldSince) >= tableHold {
 		r.line.clear()
 		if err := r.table.flush(); err != nil {
 			return err

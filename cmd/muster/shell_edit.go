@@ -121,7 +121,8 @@ func (e *lineEditor) complete(line string, pos int, key rune) (newLine string, n
 }
 
 // keyReader turns Ctrl-C, which the editor takes for the end, into an empty
-// line: to the end, delete, enter.
+// line: a letter, which ends a sequence that Escape began, then to the end,
+// delete, enter.
 type keyReader struct {
 	r           io.Reader
 	interrupted bool
@@ -141,7 +142,7 @@ func (k *keyReader) Read(p []byte) (int, error) {
 		for _, b := range buf[:n] {
 			if b == ctrlC {
 				k.interrupted = true
-				k.queue = append(k.queue[:0], "\x05\x15\r"...) // what was typed before goes, too
+				k.queue = append(k.queue[:0], "x\x05\x15\r"...) // what was typed before goes, too
 				break
 			}
 			k.queue = append(k.queue, b)
