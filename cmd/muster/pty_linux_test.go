@@ -239,6 +239,8 @@ func TestShell_interrupt(t *testing.T) {
 	p.types("\x03")
 	p.expect("stopped")
 	p.expect("> ")
+	p.types(".node\r") // the session goes on
+	p.expect("heard of")
 	p.types("\x04")
 	if code := p.exits(); code != exitDone {
 		t.Errorf("exit code %d", code)
@@ -251,19 +253,20 @@ func TestShell_interrupt(t *testing.T) {
 // TestQuery_interrupt presses Ctrl-C: once to be asked, twice to leave.
 func TestQuery_interrupt(t *testing.T) {
 	silentNode(t, serveMuster(t))
-	for _, c := range []struct{ keys, then, state string }{
-		{"s\r", "did not answer", "stopped"},
-		{"l\r", "goes on", "running"},
-		{"\x03", "goes on", "running"},
-		{"w\r\x03s\r", "did not answer", "stopped"},
+	for _, c := range []struct {
+		keys        []string // after each, an answer on the line, except the last
+		then, state string
+	}{
+		{[]string{"s\r"}, "did not answer", "stopped"},
+		{[]string{"l\r"}, "goes on", "running"},
+		{[]string{"\x03"}, "goes on", "running"},
+		{[]string{"w\r", "s\r"}, "did not answer", "stopped"},
 	} {
 		p := openTerminal(t, "query", "SELECT 1", "--all", "--wait", "10m")
-		p.expect("answered 0 of 1")
-		p.types("\x03")
-		for _, keys := range strings.SplitAfter(c.keys, "\x03") {
-			if keys != "" {
-				p.expect("Stop the query")
-			}
+		for _, keys := range c.keys {
+			p.expect("answered 0 of 1")
+			p.types("\x03")
+			p.expect("Stop the query")
 			p.types(keys)
 		}
 		p.expect(c.then)

@@ -61,7 +61,7 @@ func TestQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := strings.TrimSpace(cli(t, "query", "SELECT 2", "--nodes-file", names, "--background"))
-	if q := cliJSON[liveQuery](t, "live", "show", id); q.State != liveRunning || q.Nodes != 1 || q.ExpiresAt.Sub(q.CreatedAt) != defaultExpiry {
+	if q := cliJSON[liveQuery](t, "live", "show", id); q.State != liveRunning || q.Nodes != 1 || q.ExpiresAt.Sub(q.CreatedAt).Round(time.Second) != defaultExpiry {
 		t.Errorf("%+v", q)
 	}
 	if out := cli(t, "live", "show", id, "--nodes", "--state", "waiting"); !strings.Contains(out, host) {
@@ -75,7 +75,7 @@ func TestQuery(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
 	list := cliJSON[[]liveQuery](t, "live", "list")
-	if len(list) != 3 || list[0].State != liveRunning || list[0].ExpiresAt.Sub(list[0].CreatedAt) != 24*time.Hour || list[2].State != "stopped" {
+	if len(list) != 3 || list[0].State != liveRunning || list[0].ExpiresAt.Sub(list[0].CreatedAt).Round(time.Second) != 24*time.Hour || list[2].State != "stopped" {
 		t.Errorf("%+v", list)
 	}
 	cli(t, "live", "stop", id)

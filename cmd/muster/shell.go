@@ -75,6 +75,7 @@ type shell struct {
 	out    io.Writer
 	errOut io.Writer
 
+	people   *interrupts
 	node     adminapi.NodeDetail
 	words    *completer
 	mode     string
@@ -149,6 +150,9 @@ func (s *shell) interactive() error {
 	if err != nil {
 		return err
 	}
+	s.people = newInterrupts(s.cmd)
+	defer s.people.close()
+	s.cmd.SetContext(s.people.ctx) // else the first Ctrl-C would end all later calls, too
 	e := newLineEditor(s, past)
 	defer e.close()
 	s.say("%s (%s, osquery %s) is %s, heard of %s. .help lists commands, Ctrl-D leaves.",
@@ -198,14 +202,16 @@ func (s *shell) interactive() error {
 // attempt runs a statement that Ctrl-C may stop, and reports whether it went
 // well.
 func (s *shell) attempt(sql string) bool {
-	people := newInterrupts(s.cmd)
-	defer people.close()
-	ctx, cancel := context.WithCancel(people.ctx)
+	select {
+	case <-s.people.pressed: // while nothing ran
+	default:
+	}
+	ctx, cancel := context.WithCancel(s.people.ctx)
 	defer cancel()
 	go func() {
 		select {
-		case <-people.pressed:
-		case <-people.stop:
+		case <-s.people.pressed:
+		case <-s.people.stop:
 		case <-ctx.Done():
 		}
 		cancel()

@@ -75,7 +75,7 @@ func (e *lineEditor) read(pending string) (string, error) {
 			t.err = nil
 		}
 		return t.line, t.err
-	case <-e.shell.cmd.Context().Done():
+	case <-e.shell.people.stop:
 		return "", io.EOF // SIGTERM: nothing ends a read, so it is left behind
 	}
 }
@@ -143,7 +143,7 @@ func (k *keyReader) Read(p []byte) (int, error) {
 			if b == ctrlC {
 				k.interrupted = true
 				k.queue = append(k.queue[:0], "x\x05\x15\r"...) // what was typed before goes, too
-				break
+				continue
 			}
 			k.queue = append(k.queue, b)
 		}
