@@ -93,11 +93,11 @@ func whoAmI(cmd *cobra.Command, client *adminapi.Client) (string, error) {
 // livePageSize is the most live queries that one request answers.
 const livePageSize = 1000
 
-func liveList(cmd *cobra.Command, client *adminapi.Client, query url.Values, limit int) ([]liveQuery, error) {
-	list := []liveQuery{}
+func liveList(cmd *cobra.Command, client *adminapi.Client, query url.Values, limit int) ([]adminapi.Live, error) {
+	list := []adminapi.Live{}
 	for len(list) < limit {
 		query.Set("limit", strconv.Itoa(min(livePageSize, limit-len(list))))
-		var p livePage
+		var p adminapi.LivePage
 		if err := client.Call(cmd.Context(), http.MethodGet, "/live", query, nil, &p); err != nil {
 			return nil, err
 		}
@@ -110,7 +110,7 @@ func liveList(cmd *cobra.Command, client *adminapi.Client, query url.Values, lim
 	return list, nil
 }
 
-func liveRows(list []liveQuery) [][]string {
+func liveRows(list []adminapi.Live) [][]string {
 	rows := make([][]string, 0, len(list))
 	for _, q := range list {
 		state := q.State
@@ -144,7 +144,7 @@ and -o json are for programs.`,
 			if o.form == "csv" {
 				return usagef("-o csv is for --nodes")
 			}
-			var q liveQuery
+			var q adminapi.Live
 			if err := client.Call(cmd.Context(), http.MethodGet, livePath(args[0]), nil, nil, &q); err != nil {
 				return err
 			}
@@ -157,7 +157,7 @@ and -o json are for programs.`,
 	return cmd
 }
 
-func liveText(q liveQuery) string {
+func liveText(q adminapi.Live) string {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
 		if value := fmt.Sprintf(format, args...); value != "" {
@@ -192,7 +192,7 @@ func liveText(q liveQuery) string {
 	if l := q.Latency; l != nil {
 		line("answers", "first after %s, p50 %s, p95 %s", brief(millis(l.FirstMs)), brief(millis(l.P50Ms)), brief(millis(l.P95Ms)))
 	}
-	if l := q.Limits; l != (liveLimits{}) {
+	if l := q.Limits; l != (adminapi.LiveLimits{}) {
 		line("limits", "%d rows and %d bytes a node, %d rows and %d bytes in all", l.RowsPerNode, l.BytesPerNode, l.Rows, l.Bytes)
 	}
 	if q.Truncated {
@@ -204,13 +204,13 @@ func liveText(q liveQuery) string {
 }
 
 func showLiveNodes(cmd *cobra.Command, client *adminapi.Client, o *output, id, state string) error {
-	list := []liveAnswer{}
+	list := []adminapi.LiveAnswer{}
 	query := url.Values{"limit": {strconv.Itoa(livePageSize)}}
 	if state != "" {
 		query.Set("state", state)
 	}
 	for {
-		var p liveAnswers
+		var p adminapi.LiveAnswers
 		if err := client.Call(cmd.Context(), http.MethodGet, livePath(id, "answers"), query, nil, &p); err != nil {
 			return err
 		}
@@ -229,7 +229,7 @@ func showLiveNodes(cmd *cobra.Command, client *adminapi.Client, o *output, id, s
 		if a.Cut {
 			marks += " cut"
 		}
-		rows = append(rows, []string{a.NodeID, a.host(), a.State + marks, moment(a.SentAt), moment(a.AnsweredAt), strconv.Itoa(a.Attempts), strconv.Itoa(len(a.Rows)), a.Message})
+		rows = append(rows, []string{a.NodeID, answerHost(&a), a.State + marks, moment(a.SentAt), moment(a.AnsweredAt), strconv.Itoa(a.Attempts), strconv.Itoa(len(a.Rows)), a.Message})
 	}
 	return o.list(cmd, list, []string{"NODE", "HOSTNAME", "STATE", "SENT", "ANSWERED", "ATTEMPTS", "ROWS", "MESSAGE"}, rows)
 }
@@ -296,7 +296,7 @@ once more, since a token alone approves nothing.`,
 			if err != nil {
 				return err
 			}
-			var q liveQuery
+			var q adminapi.Live
 			if err := client.Call(cmd.Context(), http.MethodGet, livePath(args[0]), nil, nil, &q); err != nil {
 				return err
 			}

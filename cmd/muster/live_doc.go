@@ -8,70 +8,18 @@ import (
 	"github.com/musterhq/muster/internal/osquery"
 )
 
-// What the API says of live queries, as far as these commands print it.
+// What the API says of live queries that adminapi has no documents of yet.
 
 // liveInput starts a live query.
 type liveInput struct {
-	SQL            string            `json:"sql"`
-	Selector       adminapi.Selector `json:"selector"`
-	ExpiresSeconds int               `json:"expires_seconds,omitempty"`
-	NotBefore      *time.Time        `json:"not_before,omitempty"`
-	Reason         string            `json:"reason,omitempty"`
-	SamplePercent  float64           `json:"sample_percent,omitempty"`
-	MaxNodes       int               `json:"max_nodes,omitempty"`
-	Limits         *liveLimits       `json:"limits,omitempty"`
-}
-
-type liveLimits struct {
-	RowsPerNode  int   `json:"rows_per_node,omitempty"`
-	BytesPerNode int   `json:"bytes_per_node,omitempty"`
-	Rows         int   `json:"rows,omitempty"`
-	Bytes        int64 `json:"bytes,omitempty"`
-}
-
-type liveWaves struct {
-	First         int `json:"first,omitempty"`
-	MaxBadPercent int `json:"max_bad_percent,omitempty"`
-}
-
-// liveQuery is a live query.
-type liveQuery struct {
-	ID        string             `json:"id"`
-	Kind      string             `json:"kind"`
-	Source    string             `json:"source,omitempty"`
-	SQL       string             `json:"sql"`
-	Selector  *adminapi.Selector `json:"selector,omitempty"`
-	Reason    string             `json:"reason,omitempty"`
-	Tier      int                `json:"tier"`
-	State     string             `json:"state"`
-	Held      string             `json:"held"`
-	Approval  liveApproval       `json:"approval"`
-	CreatedBy string             `json:"created_by"`
-	CreatedAt time.Time          `json:"created_at"`
-	NotBefore *time.Time         `json:"not_before,omitempty"`
-	ExpiresAt *time.Time         `json:"expires_at,omitempty"`
-	EndedAt   *time.Time         `json:"ended_at,omitempty"`
-	RerunOf   string             `json:"rerun_of,omitempty"`
-	Limits    liveLimits         `json:"limits"`
-	Waves     liveWaves          `json:"waves"`
-	Nodes     int                `json:"nodes"`
-	Counts    map[string]int     `json:"counts"`
-	Rows      int                `json:"rows"`
-	Bytes     int64              `json:"bytes"`
-	Truncated bool               `json:"truncated"`
-	Latency   *liveLatency       `json:"latency,omitempty"`
-}
-
-type liveApproval struct {
-	Needed bool       `json:"needed"`
-	By     string     `json:"by,omitempty"`
-	At     *time.Time `json:"at,omitempty"`
-}
-
-type liveLatency struct {
-	FirstMs int64 `json:"first_ms"`
-	P50Ms   int64 `json:"p50_ms"`
-	P95Ms   int64 `json:"p95_ms"`
+	SQL            string               `json:"sql"`
+	Selector       adminapi.Selector    `json:"selector"`
+	ExpiresSeconds int                  `json:"expires_seconds,omitempty"`
+	NotBefore      *time.Time           `json:"not_before,omitempty"`
+	Reason         string               `json:"reason,omitempty"`
+	SamplePercent  float64              `json:"sample_percent,omitempty"`
+	MaxNodes       int                  `json:"max_nodes,omitempty"`
+	Limits         *adminapi.LiveLimits `json:"limits,omitempty"`
 }
 
 // States of a live query that matter here.
@@ -89,33 +37,8 @@ func unanswered(counts map[string]int) int {
 	return n
 }
 
-type livePage struct {
-	Live       []liveQuery `json:"live"`
-	NextCursor string      `json:"next_cursor,omitempty"`
-}
-
-// liveAnswer is one node of a live query with what it answered.
-type liveAnswer struct {
-	NodeID         string             `json:"node_id"`
-	HostIdentifier string             `json:"host_identifier"`
-	Hostname       string             `json:"hostname"`
-	State          string             `json:"state"`
-	Message        string             `json:"message,omitempty"`
-	SentAt         *time.Time         `json:"sent_at,omitempty"`
-	Attempts       int                `json:"attempts"`
-	AnsweredAt     *time.Time         `json:"answered_at,omitempty"`
-	Late           bool               `json:"late,omitempty"`
-	Cut            bool               `json:"cut,omitempty"`
-	Stats          osquery.QueryStats `json:"stats"`
-	Rows           []osquery.Row      `json:"rows"`
-}
-
-func (a *liveAnswer) host() string { return cmp.Or(a.Hostname, a.HostIdentifier) }
-
-type liveAnswers struct {
-	Answers    []liveAnswer `json:"answers"`
-	NextCursor string       `json:"next_cursor,omitempty"`
-}
+// answerHost names a node to people.
+func answerHost(a *adminapi.LiveAnswer) string { return cmp.Or(a.Hostname, a.HostIdentifier) }
 
 // livePreview is what a live query would reach, and what the policy says.
 type livePreview struct {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/musterhq/muster/internal/adminapi"
 )
 
 const (
@@ -21,7 +23,7 @@ type progress struct {
 	w        io.Writer
 	width    int // of the terminal; 0 for none
 	started  time.Time
-	query    liveQuery
+	query    adminapi.Live
 	delays   []time.Duration // of the answers that came while we watched
 	shown    bool
 	told     string
@@ -29,14 +31,14 @@ type progress struct {
 	nowAfter func() time.Duration // since the start
 }
 
-func newProgress(w io.Writer, q liveQuery) *progress {
+func newProgress(w io.Writer, q adminapi.Live) *progress {
 	p := &progress{w: w, width: terminalWidth(w), started: time.Now(), query: q}
 	p.nowAfter = func() time.Duration { return time.Since(p.started) }
 	p.toldAt = p.started
 	return p
 }
 
-func (p *progress) counts(q liveQuery) { p.query = q }
+func (p *progress) counts(q adminapi.Live) { p.query = q }
 
 func (p *progress) answered() { p.delays = append(p.delays, p.nowAfter()) }
 

@@ -193,7 +193,7 @@ func TestShell_terminal(t *testing.T) {
 
 	p.types("select pid, 'a\x1b") // Escape goes nowhere
 	p.types("\x03")               // Ctrl-C gives the line up
-	p.types("SELECT na\t\r")      // in two lines, each completed
+	p.types("SELECT version\r")   // in two lines
 	p.expect("...> ")
 	p.types("from os_vers\t;\r")
 	p.expect("os_version ;")
@@ -224,7 +224,7 @@ func TestShell_terminal(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
-	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), "SELECT name from os_version ;\n") {
+	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), "SELECT version from os_version ;\n") {
 		t.Errorf("%q %v", b, err)
 	}
 }
@@ -245,7 +245,7 @@ func TestShell_interrupt(t *testing.T) {
 	if code := p.exits(); code != exitDone {
 		t.Errorf("exit code %d", code)
 	}
-	if list := cliJSON[[]liveQuery](t, "live", "list"); len(list) != 1 || list[0].State != "stopped" {
+	if list := cliJSON[[]adminapi.Live](t, "live", "list"); len(list) != 1 || list[0].State != "stopped" {
 		t.Errorf("%+v", list)
 	}
 }
@@ -273,7 +273,7 @@ func TestQuery_interrupt(t *testing.T) {
 		if code := p.exits(); code != exitPartly {
 			t.Errorf("%q: exit code %d", c.keys, code)
 		}
-		list := cliJSON[[]liveQuery](t, "live", "list", "--limit", "1")
+		list := cliJSON[[]adminapi.Live](t, "live", "list", "--limit", "1")
 		if len(list) != 1 || list[0].State != c.state {
 			t.Errorf("%q: %+v", c.keys, list)
 		}

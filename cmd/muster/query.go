@@ -122,7 +122,7 @@ func runQuery(cmd *cobra.Command, t *target, o *output, q *queryFlags, args []st
 	if q.dryRun {
 		return previewQuery(cmd, client, o, in)
 	}
-	var started liveQuery
+	var started adminapi.Live
 	if err := client.Call(cmd.Context(), http.MethodPost, "/live", nil, in, &started); err != nil {
 		return refusedQuery(cmd, client, in, args, err)
 	}
@@ -152,7 +152,7 @@ func (q *queryFlags) input(now time.Time) (liveInput, error) {
 		return in, usagef("--rows-per-node and --max-nodes cannot be negative")
 	}
 	if q.rowsPerNode > 0 {
-		in.Limits = &liveLimits{RowsPerNode: q.rowsPerNode}
+		in.Limits = &adminapi.LiveLimits{RowsPerNode: q.rowsPerNode}
 	}
 	later := time.Duration(0)
 	if q.notBefore != "" {
@@ -270,7 +270,7 @@ func fillSaved(cmd *cobra.Command, client *adminapi.Client, name string, in *liv
 }
 
 // printStarted tells the id of a query that nobody waits for.
-func printStarted(cmd *cobra.Command, o *output, q liveQuery) error {
+func printStarted(cmd *cobra.Command, o *output, q adminapi.Live) error {
 	if o.form == "json" {
 		return printJSON(cmd.OutOrStdout(), q)
 	}
@@ -290,7 +290,7 @@ func pendingText(id string) string {
 }
 
 // heldText says loudly that delivery stands still.
-func heldText(q liveQuery) string {
+func heldText(q adminapi.Live) string {
 	return fmt.Sprintf("HELD: %s. Go on: muster live resume %s. End it: muster live stop %[2]s", strings.TrimSuffix(printable(q.Held), "."), q.ID)
 }
 

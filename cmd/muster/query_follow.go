@@ -25,8 +25,8 @@ const stopTimeout = 10 * time.Second
 
 // liveUpdate is one message of a live query's stream.
 type liveUpdate struct {
-	query  *liveQuery
-	answer *liveAnswer
+	query  *adminapi.Live
+	answer *adminapi.LiveAnswer
 }
 
 // follower prints a live query's answers until it ends, or nobody waits.
@@ -34,7 +34,7 @@ type follower struct {
 	cmd     *cobra.Command
 	client  *adminapi.Client
 	print   *queryPrinter
-	query   liveQuery
+	query   adminapi.Live
 	keep    bool // it has a time of its own: leave it running when ours is over
 	updates chan liveUpdate
 	ended   chan error
@@ -44,7 +44,7 @@ type follower struct {
 
 // followQuery prints rows as they come. When its time is over, the query is
 // stopped unless it has a time of its own; a person who presses Ctrl-C is asked.
-func followQuery(cmd *cobra.Command, client *adminapi.Client, o *output, q *queryFlags, started liveQuery) error {
+func followQuery(cmd *cobra.Command, client *adminapi.Client, o *output, q *queryFlags, started adminapi.Live) error {
 	f := &follower{
 		cmd: cmd, client: client, query: started, print: newQueryPrinter(cmd, o.form, started), keep: q.expiresGiven,
 		updates: make(chan liveUpdate), ended: make(chan error, 1), people: newInterrupts(cmd),

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/osquery"
 )
 
@@ -58,7 +59,7 @@ type queryPrinter struct {
 // suit more of them.
 const tableHold = time.Second
 
-func newQueryPrinter(cmd *cobra.Command, form string, q liveQuery) *queryPrinter {
+func newQueryPrinter(cmd *cobra.Command, form string, q adminapi.Live) *queryPrinter {
 	return &queryPrinter{
 		cmd: cmd, form: form, seen: map[string]bool{}, line: newProgress(cmd.ErrOrStderr(), q),
 		result: queryResult{ID: q.ID, Counts: q.Counts, Rows: []queryRow{}, Errors: []queryError{}},
@@ -73,13 +74,13 @@ func (r *queryPrinter) note(format string, args ...any) {
 }
 
 // counts takes what the server says of the whole query.
-func (r *queryPrinter) counts(q liveQuery) {
+func (r *queryPrinter) counts(q adminapi.Live) {
 	r.result.Counts = q.Counts
 	r.line.counts(q)
 }
 
 // answer takes what one node said, once.
-func (r *queryPrinter) answer(a *liveAnswer) error {
+func (r *queryPrinter) answer(a *adminapi.LiveAnswer) error {
 	if r.seen[a.NodeID] {
 		return nil
 	}
@@ -89,19 +90,19 @@ func (r *queryPrinter) answer(a *liveAnswer) error {
 		r.result.Errors = append(r.result.Errors, queryError{a.NodeID, a.HostIdentifier, a.State, a.Message})
 		switch n := len(r.result.Errors); {
 		case n <= maxNotes:
-			r.note("%s: %s: %s", printable(a.host()), a.State, printable(a.Message))
+			r.note("%s: %s: %s", printable(answerHost(a)), a.State, printable(a.Message))
 		case n == maxNotes+1:
 			r.note("more nodes failed; all of them: muster live show %s --nodes --state failed", r.result.ID)
 		}
 	}
 	for _, columns := range a.Rows {
-		row := queryRow{a.NodeID, a.HostIdentifier, columns, a.host()}
+		row := queryRow{a.NodeID, a.HostIdentifier, columns, answerHost(a)}
 		if err := r.row(row); err != nil {
 			return err
 		}
 	}
 	if a.Cut {
-		r.note("%s: it has more rows than are kept", printable(a.host()))
+		r.note("%s: it has more rows than are kept", printable(answerHost(a)))
 	}
 	return nil
 }

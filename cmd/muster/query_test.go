@@ -61,7 +61,7 @@ func TestQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := strings.TrimSpace(cli(t, "query", "SELECT 2", "--nodes-file", names, "--background"))
-	if q := cliJSON[liveQuery](t, "live", "show", id); q.State != liveRunning || q.Nodes != 1 || q.ExpiresAt.Sub(q.CreatedAt).Round(time.Second) != defaultExpiry {
+	if q := cliJSON[adminapi.Live](t, "live", "show", id); q.State != liveRunning || q.Nodes != 1 || q.ExpiresAt.Sub(q.CreatedAt).Round(time.Second) != defaultExpiry {
 		t.Errorf("%+v", q)
 	}
 	if out := cli(t, "live", "show", id, "--nodes", "--state", "waiting"); !strings.Contains(out, host) {
@@ -74,7 +74,7 @@ func TestQuery(t *testing.T) {
 	if code != exitPartly || out != "" || !strings.Contains(errOut, "goes on") {
 		t.Errorf("exit code %d: %s%s", code, out, errOut)
 	}
-	list := cliJSON[[]liveQuery](t, "live", "list")
+	list := cliJSON[[]adminapi.Live](t, "live", "list")
 	if len(list) != 3 || list[0].State != liveRunning || list[0].ExpiresAt.Sub(list[0].CreatedAt).Round(time.Second) != 24*time.Hour || list[2].State != "stopped" {
 		t.Errorf("%+v", list)
 	}
@@ -228,7 +228,7 @@ func FuzzFit(f *testing.F) {
 }
 
 func TestProgress(t *testing.T) {
-	p := &progress{nowAfter: func() time.Duration { return 2 * time.Second }, query: liveQuery{
+	p := &progress{nowAfter: func() time.Duration { return 2 * time.Second }, query: adminapi.Live{
 		Nodes: 10, Counts: map[string]int{"answered": 3, "empty": 1, "failed": 2, "waiting": 3, "sent": 1},
 	}}
 	if got, want := p.text(), "answered 4 of 10 · failed 2 · waiting 4 · 2s"; got != want {
@@ -241,7 +241,7 @@ func TestProgress(t *testing.T) {
 	if got, want := p.text(), "answered 4 of 10 · failed 2 · waiting 4 · HELD · 2/s · first after 2s · p50 2s p95 2s"; got != want {
 		t.Errorf("%q", got)
 	}
-	p.query.Latency = &liveLatency{FirstMs: 120, P50Ms: 950, P95Ms: 3210}
+	p.query.Latency = &adminapi.LiveLatency{FirstMs: 120, P50Ms: 950, P95Ms: 3210}
 	if got := p.text(); !strings.HasSuffix(got, "first after 120ms · p50 950ms p95 3.2s") {
 		t.Errorf("%q", got)
 	}

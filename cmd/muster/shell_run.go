@@ -23,7 +23,7 @@ func (s *shell) run(ctx context.Context, sql string) error {
 		SQL: sql, Selector: adminapi.Selector{Nodes: []string{s.node.ID}}, Reason: s.reason,
 		ExpiresSeconds: int(max(minExpiry, s.wait).Seconds()),
 	}
-	var q liveQuery
+	var q adminapi.Live
 	if err := s.client.Call(ctx, http.MethodPost, "/live", nil, in, &q); err != nil {
 		return s.refused(ctx, sql, err)
 	}
@@ -66,13 +66,13 @@ func (s *shell) stop(ctx context.Context, id string) {
 }
 
 // await waits for the node's answer.
-func (s *shell) await(ctx context.Context, q liveQuery) (*liveAnswer, error) {
+func (s *shell) await(ctx context.Context, q adminapi.Live) (*adminapi.LiveAnswer, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.wait)
 	defer cancel()
 	expectation := s.expectation()
 	hint := time.AfterFunc(hintAfter, func() { s.say("%s", expectation) })
 	defer hint.Stop()
-	var answer *liveAnswer
+	var answer *adminapi.LiveAnswer
 	last := q
 	err := s.client.Stream(ctx, adminapi.LiveStream(q.ID), func(e adminapi.StreamEvent) (bool, error) {
 		switch e.Name {
@@ -119,7 +119,7 @@ func (s *shell) expectation() string {
 }
 
 // print prints the rows in the mode. Columns are in the node's order.
-func (s *shell) print(sql string, a *liveAnswer) error {
+func (s *shell) print(sql string, a *adminapi.LiveAnswer) error {
 	names, cells := shellRows(a.Rows)
 	var err error
 	switch s.mode {
