@@ -224,7 +224,7 @@ func TestShell_terminal(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
-	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), "SELECT version from os_version ;\n") {
+	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), "SELECT version from os_version;\n") {
 		t.Errorf("%q %v", b, err)
 	}
 }
