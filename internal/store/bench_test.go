@@ -5,6 +5,7 @@ package store_test
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync/atomic"
 	"syscall"
@@ -72,6 +73,8 @@ func BenchmarkStore(b *testing.B) {
 				}
 			})
 			run(b, "answers 1k", func(b *testing.B) { benchAnswers(b, s) })
+			run(b, "accept 10k by 100", func(b *testing.B) { benchAccept(b, s) })
+			run(b, "load standing of 100k", func(b *testing.B) { benchLoadStanding(b, s) })
 			run(b, "audit", func(b *testing.B) {
 				for b.Loop() {
 					must(s.AppendAudit(b.Context(), audit.Entry{Time: start, Actor: "ada", Action: "live.start"}))(b)
@@ -164,6 +167,60 @@ func benchAnswers(b *testing.B, s *store.Store) {
 		b.StartTimer()
 		must(s.SaveAnswers(b.Context(), list))(b)
 	}
+}
+
+// benchAccept lets the coordinator take in the answers of 10,000 nodes, as many
+// at a time as a message of the stream holds when they come by the thousand each
+// second.
+func benchAccept(b *testing.B, s *store.Store) {
+	const count, batch = 10_000, 100
+	nodes := make([]*node.Identity, count)
+	for i := range nodes {
+		nodes[i] = &node.Identity{ID: fmt.Sprintf("n%d", i), HostIdentifier: fmt.Sprintf("h%d", i)}
+	}
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		c := live.NewCoordinator(s, slog.New(slog.DiscardHandler), time.Now)
+		id := fmt.Sprintf("b%d", i)
+		must(c.Start(b.Context(), live.Query{ID: id, SQL: "SELECT 1"}, nodes))(b)
+		b.StartTimer()
+		for first := 0; first < count; first += batch {
+			var list []live.Answer
+			for n := first; n < first+batch; n++ {
+				list = append(list, answer(id, n, `{"pid":"1","name":"systemd","path":"/usr/lib/systemd/systemd"}`))
+			}
+			ok(b, c.Accept(b.Context(), list))
+		}
+		if c.Count() != 0 {
+			b.Fatal("it still runs")
+		}
+	}
+}
+
+// benchLoadStanding starts with a standing query that 100,000 nodes answered and
+// 10 have not.
+func benchLoadStanding(b *testing.B, s *store.Store) {
+	const count, open = 100_000, 10
+	must(s.StandLive(b.Context(), live.Query{ID: "standing", Phase: live.Running, Standing: true, CreatedAt: start}))(b)
+	var joining []live.Joining
+	var answers []live.Answer
+	for n := range count + open {
+		joining = append(joining, live.Joining{LiveID: "standing", Target: live.Target{NodeID: fmt.Sprintf("n%d", n), State: live.Waiting, EnrolledAt: start}})
+		if n < count {
+			answers = append(answers, answer("standing", n))
+		}
+	}
+	must(s.AddTargets(b.Context(), joining))(b)
+	must(s.SaveAnswers(b.Context(), answers))(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		queries, targets, err := s.RunningLive(b.Context())
+		ok(b, err)
+		if len(targets["standing"]) != open || queries["standing"].Counts[live.Empty] != count {
+			b.Fatal(len(targets["standing"]))
+		}
+	}
+	ok(b, s.EndLive(b.Context(), "standing", live.Done, live.Halted, start))
 }
 
 // run runs a benchmark that also tells the time on the processor of this

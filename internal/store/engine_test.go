@@ -125,6 +125,14 @@ func TestMigrate(t *testing.T) {
 		t.Parallel()
 		testMigrateFrom1(t, postgres(t).Empty(t), `CAST('1' AS BYTEA)`)
 	})
+	t.Run("sqlite live from 7", func(t *testing.T) {
+		t.Parallel()
+		testMigrateLive(t, filepath.Join(t.TempDir(), "state.db"))
+	})
+	t.Run("postgres live from 7", func(t *testing.T) {
+		t.Parallel()
+		testMigrateLive(t, postgres(t).Empty(t))
+	})
 	t.Run("same tables", func(t *testing.T) {
 		t.Parallel()
 		columns := map[string]string{}

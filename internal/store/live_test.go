@@ -17,6 +17,7 @@ import (
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/osquery"
 	"github.com/musterhq/muster/internal/store"
+	"github.com/musterhq/muster/internal/store/storetest"
 )
 
 // ask keeps a running query for nodes n0, n1, ….
@@ -565,5 +566,36 @@ func testLiveLatency(t *testing.T, s *store.Store) {
 	ok(t, err)
 	if !first.Equal(start) || !p50.Equal(start.Add(49*time.Second)) || !p95.Equal(start.Add(94*time.Second)) {
 		t.Errorf("%v %v %v", first, p50, p95)
+	}
+}
+
+// testMigrateLive: queries from before there were limits and waves.
+func testMigrateLive(t *testing.T, location string) {
+	const target = `INSERT INTO live_target (live_id, node_id, host_identifier, hostname, state, attempts, sent_at, answered_at, seq, message, wall_time_ms, user_time, system_time, memory) VALUES `
+	store.OpenAt(t, location, 7,
+		fmt.Sprintf(`INSERT INTO live (id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count)
+			VALUES ('q', 'SELECT 1', '{}', 'running', 'ada', %d, %d, 0, '{}', 2)`, start.UnixMicro(), start.Add(time.Hour).UnixMicro()),
+		target+`('q', 'n0', 'h0', '', 'answered', 1, 1, 1, 1, '', 0, 0, 0, 0)`,
+		target+`('q', 'n1', 'h1', '', 'over_limit', 1, 1, 1, 2, '', 0, 0, 0, 0)`,
+		target+`('q', 'n2', 'h2', '', 'waiting', 0, 0, 0, 0, '', 0, 0, 0, 0)`,
+		`INSERT INTO live_rows (live_id, node_id, data) VALUES ('q', 'n0', '[{"a":"ä"}]'), ('q', 'n1', '[{"a":"\u0000"}]')`,
+	)
+	s := storetest.Open(t, location)
+	q := must(s.Live(t.Context(), "q"))(t)
+	if diff := cmp.Diff(map[live.State]int{live.Answered: 1, live.OverLimit: 1, live.Waiting: 1}, q.Counts); diff != "" || q.Kind != live.Person || q.Bytes < 25 {
+		t.Errorf("%+v %s", q, diff)
+	}
+	list, _ := answers(t, s, live.AnswerFilter{AnsweredOnly: true})
+	if len(list) != 2 || list[0].Cut || !list[1].Cut {
+		t.Errorf("%+v", list)
+	}
+	c := live.NewCoordinator(s, slog.New(slog.DiscardHandler), func() time.Time { return start })
+	ok(t, c.Load(t.Context()))
+	if tasks := c.Take("n2"); len(tasks) != 1 {
+		t.Errorf("not delivered: %v", tasks)
+	}
+	ok(t, c.Accept(t.Context(), []live.Answer{answer("q", 2, `{"a":"1"}`)}))
+	if q := must(s.Live(t.Context(), "q"))(t); q.Phase != live.Done || q.Counts[live.Answered] != 2 || q.Rows != 3 {
+		t.Errorf("%+v", q)
 	}
 }
