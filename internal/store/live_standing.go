@@ -99,7 +99,7 @@ func (s *Store) ExpireTargets(ctx context.Context, id string, now time.Time) err
 		}
 		n, err := t.exec(ctx, `
 			UPDATE live_target SET state = 'expired'
-			WHERE live_id = $1 AND state IN ('waiting', 'sent') AND expires_at > 0 AND expires_at <= $2`, id, micros(now))
+			WHERE live_id = $1 AND node_id IN (`+openTargets+`) AND expires_at > 0 AND expires_at <= $2`, id, micros(now))
 		if err != nil || n == 0 {
 			return err
 		}
