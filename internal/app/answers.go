@@ -9,6 +9,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/stream"
@@ -25,6 +26,7 @@ import (
 // indexer has read the stream up to where it was at the start.
 type answerEvents struct {
 	stored map[uint64]bool // lines that are in the stream, of answers that may come again
+	full   time.Time       // since when the stream takes nothing; zero if it does
 
 	mu   sync.Mutex
 	upTo uint64 // the state has the answers up to here
@@ -91,8 +93,29 @@ func (a *App) indexAnswers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return a.appendAnswers(ctx, kept)
+		return a.orGiveUp(ctx, a.appendAnswers(ctx, kept))
 	})
+}
+
+// giveUp is how long a full stream or disk may keep this reader. What it has not
+// read cannot be trimmed, so if it waited for ever, a stream that is full of that
+// would stay full. The answers are in the state; they are not found as events.
+const giveUp = 5 * time.Minute
+
+func (a *App) orGiveUp(ctx context.Context, err error) error {
+	e := a.indexer.live
+	if !errs.Is(err, errs.Busy) {
+		e.full = time.Time{}
+		return err
+	}
+	if e.full.IsZero() {
+		e.full = a.now()
+	}
+	if a.now().Sub(e.full) < giveUp {
+		return err
+	}
+	a.log.ErrorContext(ctx, "answers to live queries are kept, and will not be found as events: the stream is full", "error", err)
+	return nil
 }
 
 // appendsAtOnce is how many batches are appended together, which the stream

@@ -341,11 +341,17 @@ func (c *Coordinator) Open() []Query {
 	return oldestFirst(open)
 }
 
-// Count returns how many queries have not ended.
+// Count returns how many queries run that have an end.
 func (c *Coordinator) Count() int {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return len(c.running)
+	n := 0
+	for _, r := range c.running {
+		if r.query.Phase == Running && !r.query.Standing {
+			n++
+		}
+	}
+	return n
 }
 
 // Limits returns what one node may answer to a query.
