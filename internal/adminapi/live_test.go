@@ -73,7 +73,7 @@ func TestStartLive(t *testing.T) {
 		t.Errorf("%+v", shown)
 	}
 	e := w.audited()[0]
-	if e.Action != "live.start" || e.Target != q.ID || e.Reason != "incident 7" || !strings.Contains(string(e.Detail), `"nodes":20,"nodes_sha256":"`) {
+	if e.Action != "live.start" || e.Target != q.ID || e.Reason != "incident 7" || !strings.Contains(e.Detail, `"nodes":20,"nodes_sha256":"`) {
 		t.Errorf("%+v", e)
 	}
 	again, err := w.ask(func(in *adminapi.LiveInput) { in.RerunOf, in.SamplePercent = q.ID, 50 })

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"sync"
 	"time"
 
@@ -180,7 +179,7 @@ func (a *App) batchOf(k live.Kept, line uint64) event.Batch {
 	}
 	for i, row := range k.Answer.Rows {
 		b.Events = append(b.Events, event.Event{
-			Time: b.Received, Query: k.EventName(), Action: event.Snapshot, Columns: json.RawMessage(row), Decorations: decorations,
+			Time: b.Received, Query: k.EventName(), Action: event.Snapshot, Columns: row, Decorations: decorations,
 			Line: line, Continues: i > 0,
 		})
 	}

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"maps"
 )
 
 // Accept keeps answers, which are in the stream already. The same answer may
@@ -70,9 +71,7 @@ func (c *Coordinator) awaited(ctx context.Context, answers []Answer) (list []Ans
 	if err != nil {
 		return nil, nil, err
 	}
-	for id, q := range ended {
-		queries[id] = q
-	}
+	maps.Copy(queries, ended)
 	return append(list, late...), queries, nil
 }
 

@@ -311,55 +311,57 @@ func TestCoordinator_observe(t *testing.T) {
 	})
 }
 
-func (w *world) stand(id string) {
+// stand keeps the standing query s.
+func (w *world) stand() {
 	w.Helper()
-	if err := w.c.Stand(w.Context(), Query{ID: id, Source: "inventory", SQL: "SELECT '" + id + "'"}); err != nil {
+	if err := w.c.Stand(w.Context(), Query{ID: "s", Source: "inventory", SQL: "SELECT 's'"}); err != nil {
 		w.Fatal(err)
 	}
 }
 
-func (w *world) add(id, nodeID string, enrolled time.Time) {
-	w.c.Add(id, &node.Identity{ID: nodeID}, enrolled, enrolled.Add(time.Hour))
+// add lets a node join it.
+func (w *world) add(nodeID string, enrolled time.Time) {
+	w.c.Add("s", &node.Identity{ID: nodeID}, enrolled, enrolled.Add(time.Hour))
 }
 
 func TestStanding(t *testing.T) {
 	t.Parallel()
 	run1(t, func(w *world) {
 		first := time.Now()
-		w.add("s", "1", first) // there is none
-		w.stand("s")
-		w.stand("s")
+		w.add("1", first) // there is none
+		w.stand()
+		w.stand()
 		w.want("nobody joined", w.take("1"), "")
-		w.add("s", "1", first)
+		w.add("1", first)
 		tasks := w.c.Take("1")
 		if len(tasks) != 1 || !tasks[0].Accelerate {
 			w.Errorf("the very next read: %v", tasks)
 		}
-		w.add("s", "1", first)
+		w.add("1", first)
 		w.want("once per enrolment", w.take("1"), "")
 		w.answer("s", "1", Answered, 2) // before the next tick
 		w.want("kept", w.store.state("s"), "running 1=answered")
 		if r := w.c.running["s"]; len(r.open) != 0 || len(w.c.pending) != 0 || r.query.Rows != 2 {
 			w.Errorf("%d open, %d pending, %d rows", len(r.open), len(w.c.pending), r.query.Rows)
 		}
-		w.add("s", "1", first) // as a sweep may that looked before
+		w.add("1", first) // as a sweep may that looked before
 		w.wait(tick)
 		if q, _ := w.c.Running("s"); q.Nodes() != 1 || q.Counts[Answered] != 1 {
 			w.Errorf("%+v", q.Counts)
 		}
 
-		w.add("s", "2", first)
+		w.add("2", first)
 		w.wait(tick)
-		w.add("s", "2", first.Add(time.Second)) // enrolled again before it polled
+		w.add("2", first.Add(time.Second)) // enrolled again before it polled
 		w.wait(tick)
 		w.want("asked once", w.take("2"), "s")
 		w.restart()
-		w.stand("s")
+		w.stand()
 		w.want("within its lease", w.take("2"), "")
 		w.wait(Lease)
 		w.want("after it", w.take("2"), "s")
 
-		w.add("s", "1", first.Add(time.Minute))
+		w.add("1", first.Add(time.Minute))
 		w.wait(tick)
 		if q, _ := w.c.Running("s"); q.Counts[Waiting] != 1 || q.Counts[Answered] != 0 || q.Rows != 0 || q.Nodes() != 2 {
 			w.Errorf("%+v, %d rows", q.Counts, q.Rows)
@@ -380,26 +382,26 @@ func TestStanding(t *testing.T) {
 func TestStanding_end(t *testing.T) {
 	t.Parallel()
 	run1(t, func(w *world) {
-		w.stand("s")
-		w.add("s", "1", time.Now())
+		w.stand()
+		w.add("1", time.Now())
 		if err := w.c.EndStanding(w.Context(), "s"); err != nil {
 			w.Fatal(err)
 		}
 		w.want("ended", w.take("1"), "")
-		w.add("s", "1", time.Now())
+		w.add("1", time.Now())
 		w.want("nobody joins", w.take("1"), "")
-		w.stand("s")
-		w.add("s", "2", time.Now())
+		w.stand()
+		w.add("2", time.Now())
 		w.want("stands again", w.take("2"), "s")
 		if err := w.c.Stop(w.Context(), "s"); err != nil {
 			w.Fatal(err)
 		}
-		w.stand("s")
-		w.add("s", "3", time.Now())
+		w.stand()
+		w.add("3", time.Now())
 		w.want("what a person stopped stays so", w.take("3"), "")
 		w.restart()
-		w.stand("s")
-		w.add("s", "3", time.Now())
+		w.stand()
+		w.add("3", time.Now())
 		w.want("also after a restart", w.take("3"), "")
 	})
 }
@@ -407,10 +409,10 @@ func TestStanding_end(t *testing.T) {
 func TestStanding_failing(t *testing.T) {
 	t.Parallel()
 	run1(t, func(w *world) {
-		w.stand("s")
+		w.stand()
 		now := time.Now()
 		w.store.fail(errStore)
-		w.add("s", "1", now)
+		w.add("1", now)
 		w.want("delivered all the same", w.take("1"), "s")
 		a := Answer{LiveID: "s", NodeID: "1", State: Answered, Rows: []json.RawMessage{[]byte(`{}`)}, ReceivedAt: now}
 		if err := w.c.Accept(w.Context(), []Answer{a}); !errors.Is(err, errStore) {

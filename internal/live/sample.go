@@ -14,7 +14,7 @@ func Sample(nodes []*node.Identity, percent int) []*node.Identity {
 	}
 	var sample []*node.Identity
 	for _, n := range nodes {
-		if xxhash.Sum64String(n.ID)%100 < uint64(max(percent, 0)) { //nolint:gosec // 0 to 99
+		if xxhash.Sum64String(n.ID)%100 < uint64(max(percent, 0)) {
 			sample = append(sample, n)
 		}
 	}

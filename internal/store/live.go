@@ -20,7 +20,7 @@ const targetChunk = 5000
 // CreateLive implements [live.Store].
 func (s *Store) CreateLive(ctx context.Context, q live.Query, targets []live.Target) error {
 	err := s.tx(ctx, func(t *tx) error {
-		if _, err := t.insertLive(ctx, q, ""); err != nil {
+		if err := t.insertLive(ctx, q, ""); err != nil {
 			return err
 		}
 		for chunk := range slices.Chunk(targets, targetChunk) {
@@ -36,31 +36,32 @@ func (s *Store) CreateLive(ctx context.Context, q live.Query, targets []live.Tar
 	return fail("create live query", err)
 }
 
-// insertLive keeps a new query, and returns how many rows that were.
-func (t *tx) insertLive(ctx context.Context, q live.Query, conflict string) (int64, error) {
+// insertLive keeps a new query; conflict says what if there is one.
+func (t *tx) insertLive(ctx context.Context, q live.Query, conflict string) error {
 	selector, err := document(q.Selector)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	limits, err := document(q.Limits)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	waves, err := document(q.Waves)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	approval, err := document(q.Approval)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	return t.exec(ctx, `
+	_, err = t.exec(ctx, `
 		INSERT INTO live (id, sql, selector, phase, created_by, created_at, expires_at, ended_at, counts, row_count, kind, source,
 			reason, tier, not_before, standing, rerun_of, approval, limits, waves, held, bytes, truncated)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '{}', 0, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, 0, 0)`+conflict,
 		q.ID, text(q.SQL), selector, string(q.Phase), text(q.CreatedBy), micros(q.CreatedAt), micros(q.ExpiresAt), micros(q.EndedAt),
 		string(q.Kind), text(q.Source), text(q.Reason), q.Tier, micros(q.NotBefore), flag(q.Standing), text(q.RerunOf), text(approval), limits,
 		waves, text(q.Held))
+	return err
 }
 
 // flag is how a truth is kept.

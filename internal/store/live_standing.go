@@ -10,7 +10,7 @@ import (
 // StandLive implements [live.Store].
 func (s *Store) StandLive(ctx context.Context, q live.Query) (kept live.Query, err error) {
 	err = s.tx(ctx, func(t *tx) error {
-		if _, err := t.insertLive(ctx, q, ` ON CONFLICT (id) DO NOTHING`); err != nil {
+		if err := t.insertLive(ctx, q, ` ON CONFLICT (id) DO NOTHING`); err != nil {
 			return err
 		}
 		_, err := t.exec(ctx, `UPDATE live SET phase = 'running', ended_at = 0 WHERE id = $1 AND standing = 1 AND phase = 'done'`, text(q.ID))
