@@ -26,10 +26,19 @@ const maxWindows = 50
 // Query judges one text and how it runs. It never fails: what cannot be
 // judged is Dangerous and has a Refused finding.
 func (e *Engine) Query(q Query) Verdict {
+	a := e.analysis(q)
+	if a.readable() {
+		a.prepare()
+	}
+	a.judge()
+	return a.verdict
+}
+
+func (e *Engine) analysis(q Query) *analysis {
 	if q.Use == "" {
 		q.Use = Live
 	}
-	a := &analysis{
+	return &analysis{
 		engine: e, query: q,
 		tables: map[string]*use{}, columns: map[string]*column{}, functions: map[string]bool{},
 		verdict: Verdict{
@@ -37,11 +46,6 @@ func (e *Engine) Query(q Query) Verdict {
 			Platforms: []string{}, Hash: Hash(q.SQL), Exception: e.rules.Pins[Hash(q.SQL)],
 		},
 	}
-	if a.readable() {
-		a.prepare()
-	}
-	a.judge()
-	return a.verdict
 }
 
 // analysis is one text on its way to a verdict. While SQLite prepares the text
