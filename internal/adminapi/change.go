@@ -101,7 +101,7 @@ func changeDocument(c change.Change) Change {
 		Tier: int(c.Tier), Diff: list(c.Edits), Findings: list(c.Items), Refusals: list(c.Refusals), Needed: c.Needed, Rule: c.Rule,
 		Approvals: []Approval{}, Rollout: c.Rollout, Revision: c.Revision, DecidedBy: c.DecidedBy, DecidedAt: at(c.DecidedAt), Decision: c.Decision,
 		Effect: Effect{
-			Nodes: c.Effect.Nodes, Online: c.Effect.Online, Platforms: c.Effect.Platforms, Sample: list(c.Effect.Sample),
+			Nodes: c.Effect.Nodes, Asked: c.Effect.Asked, Online: c.Effect.Online, Platforms: c.Effect.Platforms, Sample: list(c.Effect.Sample),
 			Before: DayCost(c.Effect.Before), After: DayCost(c.Effect.After), Unpriced: list(c.Effect.Unpriced),
 		},
 	}

@@ -62,6 +62,7 @@ type Effect struct {
 	Online    int            `json:"online"`
 	Platforms map[string]int `json:"platforms"`
 	Sample    []string       `json:"sample" doc:"Ids of up to ten of them"`
+	Asked     int            `json:"asked" doc:"Nodes that a changed EnrollmentQuery or Trigger means, before or after"`
 	Before    DayCost        `json:"cost_before" doc:"Of the dearest node that is affected, in a day, as observed"`
 	After     DayCost        `json:"cost_after"`
 	Unpriced  []string       `json:"unpriced" doc:"Queries of the change for which there is no evidence yet"`

@@ -79,7 +79,10 @@ type Effect struct {
 	Nodes     int            `json:"nodes"`     // whose config becomes another
 	Online    int            `json:"online"`    // of these
 	Platforms map[string]int `json:"platforms"` // of these
-	Sample    []string       `json:"sample"`    // ids of up to ten of them
+	Sample    []string       `json:"sample"`    // ids of up to ten of them, or of those that are asked
+	// Asked are nodes that a changed EnrollmentQuery or Trigger means, before or
+	// after: no config of theirs changes by that, but it reaches them.
+	Asked int `json:"asked"`
 	// Cost is that of the dearest node's schedule, as observed, per day.
 	Before, After rollout.Day
 	// Unpriced are queries of the change for which there is no evidence yet, by

@@ -256,6 +256,11 @@ func (s *Service) judgeEffect(p *plan) error {
 			e.Before = e.Before.Max(s.price(p.before, n, priced))
 			e.After = e.After.Max(s.price(p.after, then, priced))
 		}
+		if p.asksOther(n, then) {
+			if e.Asked++; before.Hash == after.Hash && len(e.Sample) < sample {
+				e.Sample = append(e.Sample, n.ID)
+			}
+		}
 		for _, b := range budgets {
 			if b.means(n) || b.means(then) {
 				b.judge(p, n, s.price(p.before, n, priced), s.price(p.after, then, priced))
@@ -264,6 +269,12 @@ func (s *Service) judgeEffect(p *plan) error {
 	}
 	p.Effect = e
 	return failed
+}
+
+// asksOther reports whether what reaches a node besides its config becomes
+// another.
+func (p *plan) asksOther(n, then *node.Identity) bool {
+	return p.before.AsksOther(p.before.As(n), p.after, then)
 }
 
 func (s *Service) judgeApprovals(p *plan) {
@@ -296,7 +307,7 @@ func (s *Service) judgeLockout(ctx context.Context, p *plan) error {
 // the change's tag rules bring under the rule, or out of it, is one of them: else
 // who took its tag away first would need nobody for what comes after.
 func (s *Service) fits(p *plan, r resource.ApprovalRule) bool {
-	if r.NodesOver > 0 && p.Effect.Nodes <= r.NodesOver {
+	if r.NodesOver > 0 && max(p.Effect.Nodes, p.Effect.Asked) <= r.NodesOver {
 		return false
 	}
 	if r.Selector == "" || p.after == nil {
@@ -314,6 +325,9 @@ func (s *Service) fits(p *plan, r resource.ApprovalRule) bool {
 		}
 		if !was && !w.Match(n) {
 			continue
+		}
+		if p.asksOther(n, then) {
+			return true
 		}
 		before, errBefore := p.before.Config(n)
 		after, errAfter := p.after.Config(then)

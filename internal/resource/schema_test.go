@@ -287,7 +287,7 @@ func TestSchema_examples(t *testing.T) {
 		t.Fatal(err)
 	}
 	permitted(t, set)
-	for _, k := range []string{"Pack", "Profile", "TagRule", "RolloutPolicy", "ApprovalPolicy", "FreezeWindow", "Budget"} {
+	for _, k := range []string{"Pack", "Profile", "TagRule", "RolloutPolicy", "ApprovalPolicy", "FreezeWindow", "Budget", "EnrollmentQuery", "Trigger"} {
 		if !kinds[k] {
 			t.Errorf("there is no example of a %s", k)
 		}

@@ -21,6 +21,9 @@ type Snapshot struct {
 	onDisk   []chosen[struct{}]
 	tagging  map[string]string // agents' query names to the tags that their rows give
 
+	enrollments []*Enrollment
+	triggers    []*TriggerPlan
+
 	mu       sync.RWMutex
 	variants map[string]variant // by who is chosen, see choice
 }
@@ -71,6 +74,10 @@ func Compile(revision int64, set *Set) (*Snapshot, error) {
 			err = add(&s.rules, o, spec.Selector, spec.Tags)
 		case *OnDisk:
 			err = add(&s.onDisk, o, spec.Selector, struct{}{})
+		case *EnrollmentQuery:
+			err = s.addEnrollment(o, spec)
+		case *Trigger:
+			err = s.addTrigger(o, spec)
 		}
 		if err != nil {
 			return nil, err
