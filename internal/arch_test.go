@@ -19,8 +19,8 @@ func layers() [][]string {
 		{"osquery"},                  // the language of agents
 		{"policy"},                   // what a text or setting may do
 		{"audit", "node", "event", "live", "account", "carve"}, // domain: decides
-		{"resource"},                        // what agents run
-		{"foreign", "hostfiles", "rollout"}, // how it comes, and how it goes out
+		{"resource"}, // what agents run
+		{"foreign", "hostfiles", "rollout", "trigger"}, // how it comes, and how it goes out
 		{"change"},                          // how it changes
 		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
 		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones

@@ -46,6 +46,7 @@ const (
 	RolloutWrite  Permission = "rollout.write"  // move a rollout on, pause it, go back
 	FreezeWrite   Permission = "freeze.write"   // freeze, thaw and break-glass
 	Emergency     Permission = "emergency.write"
+	TriggerWrite  Permission = "trigger.write" // make and revoke the tokens of triggers
 	UserRead      Permission = "user.read"
 	UserWrite     Permission = "user.write"
 )
@@ -56,6 +57,7 @@ func Permissions() []Permission {
 	return []Permission{
 		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, LiveApprove, EventRead, AuditRead, SystemRead,
 		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, UserRead, UserWrite,
+		TriggerWrite,
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
+	"github.com/musterhq/muster/internal/trigger"
 )
 
 // NodeStore keeps nodes.
@@ -134,6 +135,9 @@ type Options struct {
 	Search  Search
 	Catalog *resource.Catalog
 
+	Triggers     *trigger.Service
+	TriggerStore TriggerStore
+
 	Changes     *change.Service
 	ChangeStore ChangeStore
 	Publisher   *change.Publisher
@@ -166,6 +170,7 @@ type API struct {
 	handler http.Handler
 	started time.Time
 	large   largeTurns
+	hooks   hookLimits
 }
 
 // Route is one line of the route table.
@@ -183,7 +188,7 @@ const (
 
 // New returns the admin API with the UI at /.
 func New(o Options) *API {
-	a := &API{Options: o, started: o.Now(), large: newLargeTurns()}
+	a := &API{Options: o, started: o.Now(), large: newLargeTurns(), hooks: newHookLimits(o.Now)}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Muster", o.Version)
 	config.CreateHooks = nil // no links to schemas in every answer
@@ -199,6 +204,7 @@ func New(o Options) *API {
 	a.registerImport()
 	a.registerSecrets()
 	a.registerLive()
+	a.registerTriggers(mux)
 	a.registerEvents()
 	a.registerChanges()
 	a.registerRollouts()

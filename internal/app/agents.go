@@ -59,7 +59,8 @@ func (a *App) agentAPI(catalog *resource.Catalog) (*agentapi.API, error) {
 	}
 	enroller := node.NewEnroller(node.EnrollerOptions{
 		Store: a.store, Registry: a.registry, Keyer: a.keyer, Now: a.now,
-		Rules: catalog, Clash: node.ClashPolicy(a.cfg.OnIdentityClash), Binding: node.CertBinding(a.cfg.ClientBinding),
+		Admitted: a.enrollments.Enrolled,
+		Rules:    catalog, Clash: node.ClashPolicy(a.cfg.OnIdentityClash), Binding: node.CertBinding(a.cfg.ClientBinding),
 	})
 	return agentapi.New(agentapi.Options{
 		Enroller: enroller, Nodes: a.registry, Configs: catalog, Queries: a.live, Stream: appender{a.stream}, Seen: a.seen,

@@ -35,6 +35,7 @@ import (
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/stream"
+	"github.com/musterhq/muster/internal/trigger"
 	"github.com/musterhq/muster/internal/web"
 )
 
@@ -65,6 +66,7 @@ type App struct {
 	indexer  *indexer
 	registry *node.Registry
 	live     *live.Coordinator
+	triggers *trigger.Service
 	audit    *audit.Log
 	notary   *audit.Notary
 	runs     runs
@@ -81,6 +83,7 @@ type App struct {
 	agentServer, adminServer *http.Server
 	setupToken               string
 	witnesses                []*witness
+	enrollments              *trigger.Enrollments
 
 	ready    atomic.Bool
 	stopping chan struct{} // closed when the server begins to stop
@@ -241,7 +244,10 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if err := a.openResources(ctx); err != nil {
 		return fmt.Errorf("what agents run: %w", err)
 	}
-	return a.openLive(ctx)
+	if err := a.openLive(ctx); err != nil {
+		return err
+	}
+	return a.openTriggers(ctx)
 }
 
 func (a *App) openStream(ctx context.Context) (err error) {
@@ -324,6 +330,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Search: a.indexer,
+		Triggers: a.triggers, TriggerStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
@@ -391,6 +398,8 @@ func (a *App) Run(ctx context.Context) error {
 		{"what was served", a.runs.served.Run},
 		{"tag rules", a.runs.retagger.Run},
 		{"tags of queries", a.runs.tagger.Run},
+		{"triggers", a.triggers.Run},
+		{"enrollment queries", a.enrollments.Run},
 	} {
 		group.Go(func() error {
 			if err := part.run(work); err != nil {

@@ -84,6 +84,9 @@ func (a *App) planChanged() {
 	}
 	a.runs.retagger.Changed()
 	a.runs.rollouts.Wake()
+	if a.enrollments != nil {
+		a.enrollments.Changed()
+	}
 }
 
 // givesTag reports whether a query gives a tag under any revision that is

@@ -17,7 +17,8 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	lines    *prometheus.CounterVec
 	capped   prometheus.Counter
-	known    sync.Map // of outcome to observed: looking labels up costs more
+	answers  *prometheus.HistogramVec // to triggers and enrollment queries
+	known    sync.Map                 // of outcome to observed: looking labels up costs more
 	all      atomic.Int64
 }
 
@@ -38,10 +39,11 @@ func newMetrics(a *App) *metrics {
 			Name: "muster_agent_connections_refused_total", Help: "Connections over the limit of one address.",
 		}),
 	}
+	m.answers = newAnswerSeconds()
 	gauge := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f)
 	}
-	m.registry.MustRegister(m.requests, m.seconds, m.lines, m.capped,
+	m.registry.MustRegister(m.requests, m.seconds, m.lines, m.capped, m.answers,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		gauge("muster_agent_connections", "Connections of agents.", func() float64 { return float64(a.agentListener.Len()) }),
 		gauge("muster_nodes", "Enrolled nodes.", func() float64 { all, _ := a.registry.Len(); return float64(all) }),

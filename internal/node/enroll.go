@@ -66,6 +66,9 @@ type EnrollerOptions struct {
 	Clash    ClashPolicy
 	Binding  CertBinding
 	Rules    Tagger       // nil for none; what rules gave a node before stays then
+	// Admitted hears of each node that enrolled, before its agent does: whatever it
+	// costs is added to every enrolment. nil for nobody.
+	Admitted func(n *Identity, enrolledAt time.Time)
 	Log      *slog.Logger // of clashes and tags refused; nil for none
 	Now      func() time.Time
 }
@@ -105,6 +108,11 @@ func (e *Enroller) Enrol(ctx context.Context, req osquery.EnrollRequest, from ne
 	}
 	e.Registry.add(n, a.details, a.as.KeyHash, a.as.Now)
 	a.tell(ctx, n)
+	if e.Admitted != nil {
+		if i := e.Registry.Lookup(n.ID); i != nil {
+			e.Admitted(i, n.EnrolledAt)
+		}
+	}
 	return a.key, n, nil
 }
 
