@@ -28,6 +28,7 @@ func newLiveCommand() *cobra.Command {
 	cmd.AddCommand(
 		newLiveListCommand(&t), newLiveShowCommand(&t), newLiveResultsCommand(&t), newLiveCompareCommand(&t),
 		newLiveStopCommand(&t), newLiveResumeCommand(&t), newLiveApproveCommand(&t), newLiveRejectCommand(&t),
+		newLiveBoundCommand(&t),
 	)
 	return cmd
 }
