@@ -34,6 +34,7 @@ import (
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
+	"github.com/musterhq/muster/internal/trigger"
 )
 
 const (
@@ -112,6 +113,10 @@ func newWorld(t *testing.T, options ...func(*world)) *world {
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
+		TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
+			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
+			Audit: trail, Log: log, Now: time.Now,
+		}),
 		Evidence: w.monitor, Policy: shippedPolicy(), Decide: w.decide,
 	})
 	s := httptest.NewServer(w.api)
@@ -230,7 +235,8 @@ func TestRoutes(t *testing.T) {
 	w.setUp()
 	public := map[string]bool{
 		"GET /api/v1/setup": true, "POST /api/v1/setup": true, "POST /api/v1/session": true,
-		"GET /healthz": true, "GET /readyz": true,
+		"POST /api/v1/hooks/{name}": true, // which has tokens of its own
+		"GET /healthz":              true, "GET /readyz": true,
 	}
 	known := map[account.Permission]bool{account.Public: true, account.Self: true}
 	for _, p := range account.Permissions() {

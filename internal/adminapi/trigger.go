@@ -5,9 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/errs"
@@ -37,6 +40,24 @@ func (a *API) registerTriggers(mux *http.ServeMux) {
 	register(a, account.LiveRead, http.MethodGet, "/enrollment-queries", "List enrollment queries and how they do", a.listEnrollments)
 	register(a, account.LiveRead, http.MethodGet, "/live/bound", "How soon nodes are asked and answer at most, by group", a.liveBound)
 	a.plain(mux, "POST /api/v1/hooks/{name}", account.Public, a.hook)
+	a.describeHook()
+}
+
+// describeHook tells of the path for payloads, which may be any JSON.
+func (a *API) describeHook() {
+	a.huma.OpenAPI().AddOperation(&huma.Operation{
+		OperationID: "post-hooks-name", Method: http.MethodPost, Path: "/api/v1/hooks/{name}", Summary: "Send a payload to a trigger",
+		Description: "Needs the trigger's own token, as Authorization: Bearer or X-Muster-Token, and no session.",
+		Parameters:  []*huma.Param{{Name: "name", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{}}}},
+		Responses: map[string]*huma.Response{
+			"202": {Description: "The query was started, or the same was before", Content: map[string]*huma.MediaType{
+				"application/json": {Schema: a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Fired](), true, "Fired")},
+			}},
+			"401": {Description: "No trigger of that name has that token"}, "404": {Description: "No node is known by what the payload says"},
+			"409": {Description: "Several nodes fit"}, "503": {Description: "Over a limit; try again later"},
+		},
+	})
 }
 
 // statsSince is how far back latencies go.

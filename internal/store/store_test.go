@@ -95,6 +95,9 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	suite(t, map[string]func(*testing.T, *store.Store){
 		"ping":                  testPing,
+		"trigger token":         testTriggerToken,
+		"trigger firing":        testTriggerFiring,
+		"enrollment":            testEnrollment,
 		"enrol":                 testEnrol,
 		"enrol refused":         testEnrolRefused,
 		"enrol again":           testEnrolAgain,
