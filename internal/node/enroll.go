@@ -65,7 +65,7 @@ type EnrollerOptions struct {
 	Keyer    Keyer
 	Clash    ClashPolicy
 	Binding  CertBinding
-	Rules    Tagger       // nil for none; what rules gave a node before stays then
+	Rules    Tagger // nil for none; what rules gave a node before stays then
 	// Admitted hears of each node that enrolled, before its agent does: whatever it
 	// costs is added to every enrolment. nil for nobody.
 	Admitted func(n *Identity, enrolledAt time.Time)
