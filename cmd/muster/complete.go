@@ -164,8 +164,8 @@ func (c *completer) complete(before, line string, pos int) (start int, words []s
 
 // currentBefore returns the tokens after the last semicolon.
 func currentBefore(tokens []sqlToken) []sqlToken {
-	for i := len(tokens) - 1; i >= 0; i-- {
-		if tokens[i].text == ";" && !tokens[i].word {
+	for i, t := range slices.Backward(tokens) {
+		if t.text == ";" && !t.word {
 			return tokens[i+1:]
 		}
 	}
@@ -222,8 +222,8 @@ func (c *completer) candidates(before, whole []sqlToken) []string {
 // inFrom reports whether a comma at the end goes on with a list of tables.
 func inFrom(tokens []sqlToken) bool {
 	depth := 0
-	for i := len(tokens) - 1; i >= 0; i-- {
-		switch t := tokens[i]; {
+	for _, t := range slices.Backward(tokens) {
+		switch {
 		case t.text == ")" && !t.word:
 			depth++
 		case t.text == "(" && !t.word:

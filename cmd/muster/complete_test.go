@@ -44,7 +44,7 @@ func TestComplete(t *testing.T) {
 		{"", "select x.| from users u", nil, nil, true},
 		{"", "select * from users u, proc|", []string{"processes", "process_envs"}, []string{"uid"}, false},
 		{"", "select uid, use| from users", []string{"username"}, []string{"user_groups"}, false},
-		{"", "select * from users where uid in (select uid from proces| ) and", []string{"processes"}, nil, false},
+		{"", "select * from users where uid in (select uid from proc| ) and", []string{"processes"}, nil, false},
 		{"", "select count(*) from users group by she|", []string{"shell"}, nil, true},
 		{"", "select * from users where username = 'us|", nil, nil, true},
 		{"", `select "us|`, nil, nil, true},
@@ -53,7 +53,7 @@ func TestComplete(t *testing.T) {
 		{"", "select 1 /* x */ fr|", []string{"from"}, nil, true},
 		{"", "select 1; sel|", []string{"select"}, nil, true},
 		{"", "select uid from users; select na| from processes", []string{"name"}, []string{"username"}, false},
-		{"select pid,\n  name", "from proces| p", []string{"processes"}, nil, false},
+		{"select pid,\n  name", "from proc| p", []string{"processes"}, nil, false},
 		{"select p.na", "from processes p where p.par|", []string{"parent"}, nil, true},
 		{"select 'open", "still| open", nil, nil, true},
 		{"", "ünï|", nil, nil, true},
@@ -107,7 +107,7 @@ func TestStatements(t *testing.T) {
 func FuzzComplete(f *testing.F) {
 	f.Add("select 'x", "from users u where u.", 5)
 	f.Add("", "select [a;b], \"c\" /* d */ -- e", 30)
-	f.Add("select 1;", "sel;ect\x00\xff", 3)
+	f.Add("select 1;", "sel;from\x00\xff", 3)
 	c := testCompleter(f, "")
 	f.Fuzz(func(t *testing.T, before, line string, pos int) {
 		pos = max(0, min(pos, len(line)))

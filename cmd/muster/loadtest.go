@@ -116,7 +116,7 @@ func newLoadtestCommand() *cobra.Command {
 	set.IntVar(&f.serverPID, "server-pid", 0, "the server's process on this machine, to report its CPU time and memory")
 	set.BoolVar(&f.baseline, "baseline", false, "with --only and --server-pid: compare with a bare HTTPS server in the same run")
 	set.StringVar(&f.baselineKey, "baseline-key", "ecdsa", "key of the bare server's certificate: ecdsa (P-256) or rsa (2048 bits)")
-	f.loadtestReach.flags(set)
+	f.flags(set)
 	set.StringVar(&f.profile, "cpu-profile", "", "write a CPU profile of this command to this file, for go tool pprof")
 	_ = set.MarkHidden("cpu-profile") // it is there
 	return cmd

@@ -121,6 +121,7 @@ func (f *follower) run(wait time.Duration) error {
 				return f.stop()
 			case leaveIt:
 				return f.leave(errors.New("it was left running"))
+			case watchOn:
 			}
 		}
 	}

@@ -296,7 +296,7 @@ func TestHistory(t *testing.T) {
 // TestShell_batch runs statements without a terminal.
 func TestShell_batch(t *testing.T) {
 	t.Setenv("MUSTER_HOME", t.TempDir())
-	shell := func(in string) (string, string, error) {
+	shell := func(in string) (string, error) {
 		t.Helper()
 		var out, errOut bytes.Buffer
 		schema, err := osquery.LoadSchema()
@@ -305,14 +305,14 @@ func TestShell_batch(t *testing.T) {
 		}
 		s := shell{out: &out, errOut: &errOut, schema: schema, words: newCompleter(schema, "linux"), mode: "table"}
 		err = s.batch(strings.NewReader(in))
-		return out.String(), errOut.String(), err
+		return out.String(), err
 	}
-	out, _, err := shell(".tables os_v*\n.schema time\n.mode csv\n.mode\n.quit\nselect 1;")
+	out, err := shell(".tables os_v*\n.schema time\n.mode csv\n.mode\n.quit\nselect 1;")
 	if err != nil || !strings.Contains(out, "os_version\ntime (") || !strings.Contains(out, "COLUMN") {
 		t.Errorf("%q %v", out, err)
 	}
 	for _, in := range []string{".nonsense", ".schema nope", ".mode xml", ".timer perhaps", ".tables [", ".tables nope"} {
-		if _, _, err := shell(in); exitCode(err) != exitUsage {
+		if _, err := shell(in); exitCode(err) != exitUsage {
 			t.Errorf("%s: %v", in, err)
 		}
 	}

@@ -114,11 +114,11 @@ func (s *shell) batch(r io.Reader) error {
 	pending := ""
 	lines := bufio.NewReader(io.LimitReader(r, maxDocuments))
 	for {
-		line, err := lines.ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return err
+		line, failed := lines.ReadString('\n')
+		if failed != nil && !errors.Is(failed, io.EOF) {
+			return failed
 		}
-		last := err != nil
+		last := failed != nil
 		if strings.TrimSpace(pending) == "" && strings.HasPrefix(strings.TrimSpace(line), ".") {
 			if err := s.command(strings.TrimSpace(line)); err != nil {
 				if errors.Is(err, errQuit) {

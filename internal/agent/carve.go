@@ -165,13 +165,13 @@ func (a *Agent) resumeCarves(ctx context.Context) {
 func (a *Agent) expireCarves(ctx context.Context) {
 	before := time.Now().Add(-a.flags.Seconds("carver_expiry")).Unix()
 	old := func(_ string, c carve) bool { return c.Status == carveSuccess && c.Time < before }
-	any := false
+	some := false
 	a.db.view(func(s saved) {
 		for guid, c := range s.Carves {
-			any = any || old(guid, c)
+			some = some || old(guid, c)
 		}
 	})
-	if !any {
+	if !some {
 		return
 	}
 	if err := a.db.update(func(s *saved) { maps.DeleteFunc(s.Carves, old) }); err != nil {
@@ -255,7 +255,7 @@ func (a *Agent) postCarve(ctx context.Context, guid, request string, upload uplo
 	size := min(max(1, a.flags.Uint("carver_block_size")), maxCarveBlock)
 	err = a.client.carve.Upload(ctx, agentwire.Carve{
 		Start: a.flags.String("carver_start_endpoint"), Continue: a.flags.String("carver_continue_endpoint"),
-		ID: guid, RequestID: request, Size: upload.size, BlockSize: int(size), //nolint:gosec // bounded
+		ID: guid, RequestID: request, Size: upload.size, BlockSize: int(size),
 		Key: a.nodeKey,
 	}, &cancelReader{ctx, f})
 	a.log.DebugContext(ctx, "carve", "carve_guid", guid, "bytes", upload.size, "took", time.Since(begin), "failed", err != nil)

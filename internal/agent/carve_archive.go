@@ -105,7 +105,7 @@ func (a *Agent) archive(ctx context.Context, path string, files []string) (uploa
 		path += ".zst"
 	}
 	u := upload{path: path}
-	if u.size, u.sha256, err = digest(ctx, path, int64(min(a.flags.Uint("read_max"), 1<<40))); err != nil { //nolint:gosec // bounded
+	if u.size, u.sha256, err = digest(ctx, path, int64(min(a.flags.Uint("read_max"), 1<<40))); err != nil {
 		return upload{}, &carveError{carveNoArchive, err}
 	}
 	return u, nil
