@@ -24,7 +24,7 @@ func layers() [][]string {
 		{"change"},                          // how it changes
 		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
 		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones
-		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault"}, // adapters
+		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents
 	}
@@ -33,6 +33,7 @@ func layers() [][]string {
 func beside() map[string][]string {
 	return map[string][]string{
 		"live":    {"node"},
+		"carve":   {"node", "live"},
 		"account": {"node", "audit"},
 		"agent":   {"hostsql"},
 	}

@@ -23,6 +23,8 @@ type Limits struct {
 	// Write: an agent puts all rows of all its queries into one body without any
 	// limit; 11 MB for 111,000 rows were seen.
 	Write int64
+	// Block: the largest block of a carve; its body is a third larger.
+	Block int64
 	// Memory bounds all bodies together that are over httpx.FreeBody. Reading and
 	// parsing takes up to fifteen times as much.
 	Memory int64
@@ -33,10 +35,26 @@ type Limits struct {
 	// How many requests of each class are at work at a time; config and
 	// distributed/read wait for nothing, and need no such limit. Enrolments share
 	// a commit and log requests a sync, and more at a time make none faster.
-	Enrolling, Logging, Writing int
+	// A block is decoded, sealed and synced, and real agents send one at a time.
+	Enrolling, Logging, Writing, Carving int
 	// Queue is how many times as many may wait.
 	Queue int
 }
+
+// carveStarts is how many sessions of carves begin at a time: they are kept one
+// after another.
+const carveStarts = 8
+
+// blockSlack is what the body of a block may have besides its data.
+const blockSlack = 16 << 10
+
+// blockMemory bounds the bodies of blocks that are in memory at a time, unless
+// one alone is larger: apart from Limits.Memory, so that carves take no room from
+// log lines.
+const blockMemory = 32 << 20
+
+// blockBody is the largest body of a block: base64 adds a third.
+func (l Limits) blockBody() int64 { return l.Block/3*4 + blockSlack }
 
 // queueWait bounds the wait for a place: an agent gives up after 16 s, and what
 // it gave up is done for nothing.
@@ -97,9 +115,11 @@ func (l Limits) of(e Endpoint) httpx.Limits {
 	switch e {
 	case Log:
 		return httpx.Limits{Wire: l.Log, Inflated: l.Log}
-	case Write, CarveStart, CarveContinue:
+	case Write:
 		return httpx.Limits{Wire: l.Write, Inflated: l.Write}
-	case Enroll, Config, Read:
+	case CarveContinue:
+		return httpx.Limits{Wire: l.blockBody(), Inflated: l.blockBody()}
+	case Enroll, Config, Read, CarveStart:
 	}
 	return httpx.Limits{Wire: l.Small, Inflated: l.Small}
 }

@@ -91,6 +91,8 @@ type Options struct {
 	Log      *slog.Logger
 	Now      func() time.Time
 
+	// Carves takes archives; nil refuses them.
+	Carves  Carves
 	Aliases []Alias
 	// SecretName is how agents call their enroll secret, if it is not
 	// osquery.EnrollSecretName.
@@ -113,6 +115,7 @@ type API struct {
 	paths    *paths
 	routes   map[Endpoint]*route
 	bodies   httpx.Bodies
+	blocks   httpx.Bodies // of carves, which are nearly all of a size
 	decoders event.Decoders
 
 	refusals *rate.Limiter // of lines in the log
@@ -151,6 +154,7 @@ func New(o Options) *API {
 	}
 	l := o.Limits
 	enrolling, logging, writing := newGate(l.Enrolling, l.Queue), newGate(l.Logging, l.Queue), newGate(l.Writing, l.Queue)
+	starting, carving := newGate(carveStarts, l.Queue), newGate(l.Carving, l.Queue)
 	a := &API{
 		Options: o, paths: newPaths(o.Aliases), routes: map[Endpoint]*route{},
 		refusals: rate.NewLimiter(refusalsPerSecond, refusalsAtOnce),
@@ -161,13 +165,14 @@ func New(o Options) *API {
 		{endpoint: Log, seen: node.EndpointLog, gate: logging, handle: (*API).logs},
 		{endpoint: Read, seen: node.EndpointRead, handle: (*API).read},
 		{endpoint: Write, seen: node.EndpointWrite, gate: writing, handle: (*API).write},
-		{endpoint: CarveStart, handle: (*API).carve},
-		{endpoint: CarveContinue, handle: (*API).carve},
+		{endpoint: CarveStart, seen: node.EndpointWrite, gate: starting, handle: (*API).carveStart},
+		{endpoint: CarveContinue, seen: node.EndpointWrite, gate: carving, handle: (*API).carveContinue},
 	} {
 		r.limits = l.of(r.endpoint)
 		a.routes[r.endpoint] = &r
 	}
 	a.bodies.Memory, a.bodies.Rate = semaphore.NewWeighted(l.Memory), l.Rate
+	a.blocks.Memory, a.blocks.Rate, a.blocks.Announced = semaphore.NewWeighted(max(blockMemory, l.blockBody())), l.Rate, true
 	return a
 }
 
@@ -205,7 +210,11 @@ func (a *API) serve(w http.ResponseWriter, r *request) (err error) {
 	if r.sender, err = a.sender(r.Request); err != nil {
 		return err
 	}
-	return a.bodies.Read(r.Request, r.route.limits, func(body []byte) error { return a.work(w, r, body) })
+	bodies := &a.bodies
+	if r.route.endpoint == CarveContinue {
+		bodies = &a.blocks
+	}
+	return bodies.Read(r.Request, r.route.limits, func(body []byte) error { return a.work(w, r, body) })
 }
 
 // work handles a request whose body was read.
@@ -399,9 +408,4 @@ func (a *API) bound(n *node.Identity, cert node.Certificate) error {
 	}
 	n.Clash("its key came with the certificate of another: " + strings.Join(cert.Names, ", "))
 	return errs.New(errs.Forbidden, "this node key belongs to another client certificate; remove the node, and it can enrol with this one")
-}
-
-// carve refuses: this server takes no carves yet.
-func (a *API) carve(http.ResponseWriter, request, []byte) error {
-	return errs.New(errs.NotFound, "this server takes no carves")
 }

@@ -139,7 +139,7 @@ func newWorld(tb testing.TB) *world {
 
 // limits are the settings' defaults.
 var limits = agentapi.Limits{
-	Small: 256 << 10, Log: 64 << 20, Write: 64 << 20, Memory: 64 << 20, Rate: 4 << 10, Enrolling: 64, Logging: 1024, Writing: 256, Queue: 64,
+	Small: 256 << 10, Log: 64 << 20, Write: 64 << 20, Block: 16 << 20, Memory: 64 << 20, Rate: 4 << 10, Enrolling: 64, Logging: 1024, Writing: 256, Carving: 8, Queue: 64,
 }
 
 // peer is who seems to send the requests of a test.

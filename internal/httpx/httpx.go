@@ -95,6 +95,10 @@ type Bodies struct {
 	// Rate is how many bytes a second a body must come with, after a grace of
 	// five seconds; 0 is any.
 	Rate int64
+	// Announced says that bodies are mostly large and of one size, and that their
+	// heads say it: then a buffer is made as large as that when the first FreeBody
+	// bytes are there and its room is taken, and is used again however large it is.
+	Announced bool
 
 	buffers sync.Pool
 	zips    sync.Pool
@@ -130,7 +134,7 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 		buf = new(bytes.Buffer)
 	}
 	defer func() {
-		if buf.Cap() <= maxKept {
+		if buf.Cap() <= maxKept || b.Announced {
 			buf.Reset()
 			b.buffers.Put(buf)
 		}
@@ -156,7 +160,17 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 	default:
 		return errs.New(errs.Invalid, "Content-Encoding %q is not understood; use gzip or none", encoding)
 	}
-	if b.Memory != nil {
+	if b.Announced && expected == r.ContentLength && expected > FreeBody && b.Memory != nil {
+		buf.Grow(FreeBody)
+		if _, err := io.CopyN(buf, src, FreeBody); err != nil {
+			return broken(err, "the body could not be read to its end")
+		}
+		if err := b.room(r.Context(), r.ContentLength); err != nil {
+			return err
+		}
+		defer b.Memory.Release(r.ContentLength)
+		buf.Grow(int(r.ContentLength) - FreeBody + bytes.MinRead)
+	} else if b.Memory != nil {
 		counted := &counted{r: src, memory: b.Memory, ctx: r.Context(), expected: min(expected, l.Inflated), limit: l.Inflated}
 		defer counted.leave()
 		src = counted
@@ -165,6 +179,16 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 		return broken(err, "the body could not be read to its end")
 	}
 	return use(buf.Bytes())
+}
+
+// room takes room in memory for a body that was announced.
+func (b *Bodies) room(ctx context.Context, n int64) error {
+	ctx, cancel := context.WithTimeout(ctx, memoryWait)
+	defer cancel()
+	if err := b.Memory.Acquire(ctx, n); err != nil {
+		return errs.Wrap(errs.Busy, err, "too many large requests at once; try again later")
+	}
+	return nil
 }
 
 // small reports whether a body is one of the many for which nothing has to be

@@ -22,8 +22,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sys/unix"
 
+	"github.com/musterhq/muster/internal/durable"
 	"github.com/musterhq/muster/internal/errs"
 )
 
@@ -86,7 +86,7 @@ type Stream struct {
 func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 	s := &Stream{log: o.Log, free: o.Free}
 	if s.free == nil {
-		s.free = func() (uint64, error) { return freeSpace(o.Dir) }
+		s.free = func() (uint64, error) { return durable.Free(o.Dir) }
 	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxBytes
@@ -221,14 +221,6 @@ func (s *Stream) shutDown() {
 	}
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
-}
-
-func freeSpace(dir string) (uint64, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, err
-	}
-	return st.Bavail * uint64(st.Bsize), nil //nolint:gosec // a block size is positive
 }
 
 // split calls use with each record of a message.
