@@ -66,7 +66,7 @@ func (a *App) agentAPI(catalog *resource.Catalog) (*agentapi.API, error) {
 		Enroller: enroller, Nodes: a.registry, Configs: catalog, Queries: a.live, Stream: appender{a.stream}, Seen: a.seen,
 		Peers: &agentconn.Peers{Header: a.cfg.ClientCertHeader, Verify: a.verifyForwarded}, Metrics: a.metrics,
 		Limits: a.limits(), Log: a.log, Now: a.now, Aliases: aliases, SecretName: a.cfg.EnrollSecretName,
-		Certificate: agentapi.CertificatePolicy{
+		Carves: a.carves, Certificate: agentapi.CertificatePolicy{
 			Required: a.cfg.ClientAuth == string(pki.ClientAuthRequired), Binding: node.CertBinding(a.cfg.ClientBinding),
 		},
 	}), nil
@@ -116,8 +116,8 @@ func (a *App) pruneHistory(ctx context.Context) error {
 func (a *App) limits() agentapi.Limits {
 	c := a.cfg
 	return agentapi.Limits{
-		Small: c.LimitSmallBytes, Log: c.LimitLogBytes, Write: c.LimitWriteBytes, Memory: c.LimitBodyMemory, Rate: c.LimitBodyRate,
-		Enrolling: int(c.LimitEnrolling), Logging: int(c.LimitLogging), Writing: int(c.LimitWriting), Queue: int(c.LimitQueue),
+		Small: c.LimitSmallBytes, Log: c.LimitLogBytes, Write: c.LimitWriteBytes, Block: c.CarveBlock, Memory: c.LimitBodyMemory, Rate: c.LimitBodyRate,
+		Enrolling: int(c.LimitEnrolling), Logging: int(c.LimitLogging), Writing: int(c.LimitWriting), Carving: int(c.LimitCarving), Queue: int(c.LimitQueue),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +25,7 @@ import (
 	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/agentconn"
 	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/config"
 	"github.com/musterhq/muster/internal/durable"
 	"github.com/musterhq/muster/internal/errs"
@@ -67,6 +69,9 @@ type App struct {
 	registry *node.Registry
 	live     *live.Coordinator
 	triggers *trigger.Service
+	carves   *carve.Service
+	blobs    io.Closer // where carves are kept
+	carved   carveMetrics
 	audit    *audit.Log
 	notary   *audit.Notary
 	runs     runs
@@ -112,6 +117,7 @@ func New(ctx context.Context, cfg config.Server, version string, log *slog.Logge
 		{"data directory", a.openDir},
 		{"certificates", a.openCertificates},
 		{"state", a.openState},
+		{"carves", a.openCarves},
 		{"stream", a.openStream},
 		{"events", a.openEvents},
 		{"accounts", a.openAccounts},
@@ -322,6 +328,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	}
 	a.metrics = newMetrics(a)
 	a.registerAuditMetrics(a.metrics.registry)
+	a.registerCarveMetrics(a.metrics.registry)
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -380,6 +387,7 @@ func (a *App) Run(ctx context.Context) error {
 	}{
 		{"node registry", a.registry.Run},
 		{"live queries", a.live.Run},
+		{"carves", a.carves.Run},
 		{"event index", a.engine.Run},
 		{"event reader", a.indexer.Run},
 		{"answer reader", a.readAnswers},

@@ -1,4 +1,3 @@
-// Package carve assembles the archives that nodes send.
 package carve
 
 import (

@@ -59,6 +59,23 @@ type Server struct {
 	LimitWriting               int64 `yaml:"limit_writing" doc:"Answers to live queries at work at a time"`
 	LimitQueue                 int64 `yaml:"limit_queue" doc:"How many times as many requests of each kind may wait"`
 
+	CarveStore           string        `yaml:"carve_store" doc:"Where carves are kept, sealed: dir (in the data directory), dir:///path, s3://host/bucket/prefix, or mongodb://host/database; see docs/carving.md"`
+	CarveMax             int64         `yaml:"carve_max_bytes" doc:"The largest archive that a node may send"`
+	CarveNodeMax         int64         `yaml:"carve_node_bytes" doc:"What all archives of one node may take"`
+	CarveTotalMax        int64         `yaml:"carve_total_bytes" doc:"What all archives may take"`
+	CarveFree            int64         `yaml:"carve_free_bytes" doc:"What carves leave free on the server's disk, for everything else"`
+	CarveBlock           int64         `yaml:"carve_block_bytes" doc:"The largest block; agents choose theirs with --carver_block_size, and proxies must let a third more pass"`
+	CarveSessions        int64         `yaml:"carve_sessions" doc:"Archives that are being sent at a time"`
+	CarveSessionsPerNode int64         `yaml:"carve_sessions_per_node" doc:"The same, of one node"`
+	CarveExpiry          time.Duration `yaml:"carve_expiry" doc:"An archive of which nothing came for so long is given up"`
+	CarveRetention       time.Duration `yaml:"carve_retention" doc:"How long archives are kept"`
+	CarveUnrequested     string        `yaml:"carve_unrequested" doc:"Archives that nobody asked for: refuse or accept"`
+	LimitCarving         int64         `yaml:"limit_carving" doc:"Blocks of carves at work at a time"`
+	VaultAddr            string        `yaml:"vault_addr" doc:"URL of a Vault whose tokens may download carves; none if empty"`
+	VaultCA              string        `yaml:"vault_ca" doc:"CAs that Vault's certificate is checked against, PEM; the system's if empty"`
+	VaultPolicy          string        `yaml:"vault_policy" doc:"The policy that such a token must have"`
+	VaultNamespace       string        `yaml:"vault_namespace" doc:"Vault's namespace, if it has any"`
+
 	Retention     time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
 	LiveRetention time.Duration `yaml:"live_retention" doc:"How long live queries and their answers are kept after their end; 0 keeps all"`
 	FlushEvents   int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
@@ -95,6 +112,20 @@ func Default() Server {
 		LimitLogging:               1024,
 		LimitWriting:               256,
 		LimitQueue:                 64,
+
+		CarveStore:           "dir",
+		CarveMax:             2 << 30,
+		CarveNodeMax:         10 << 30,
+		CarveTotalMax:        100 << 30,
+		CarveFree:            1 << 30,
+		CarveBlock:           16 << 20,
+		CarveSessions:        256,
+		CarveSessionsPerNode: 4,
+		CarveExpiry:          24 * time.Hour,
+		CarveRetention:       30 * 24 * time.Hour,
+		CarveUnrequested:     "refuse",
+		LimitCarving:         8,
+		VaultPolicy:          "osquery-carve-file-request",
 
 		FlushEvents:  100_000,
 		StreamMax:    8 << 30,
@@ -334,6 +365,7 @@ func (s *Server) Validate() error {
 	}
 	s.validateAgents(bad)
 	s.validateLimits(bad)
+	s.validateCarves(bad)
 	if s.Retention < 0 {
 		bad("retention", "must not be negative")
 	}

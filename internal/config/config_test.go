@@ -72,8 +72,18 @@ func TestLoad_precedence(t *testing.T) {
 		"log_level":          {{"debug", "debug"}, {"warn", "warn"}, {"error", "error"}},
 		"log_format":         {{"json", "json"}, {"text", "text"}, {"json", "json"}},
 	}
+	values["carve_store"] = [3][2]string{{"dir:///a", "dir:///a"}, {"dir", "dir"}, {"s3://host/b", "s3://host/b"}}
+	values["carve_max_bytes"] = [3][2]string{{"2000000", "2000000"}, {"3000000", "3000000"}, {"4000000", "4000000"}}
+	values["carve_block_bytes"], values["carve_free_bytes"] = values["carve_max_bytes"], values["carve_max_bytes"]
+	values["carve_node_bytes"] = [3][2]string{{"5000000000", "5000000000"}, {"6000000000", "6000000000"}, {"7000000000", "7000000000"}}
+	values["carve_total_bytes"] = values["carve_node_bytes"]
+	values["carve_expiry"] = [3][2]string{{"1h", "1h0m0s"}, {"2h", "2h0m0s"}, {"30d", "720h0m0s"}}
+	values["carve_retention"] = values["carve_expiry"]
+	values["carve_unrequested"] = [3][2]string{{"refuse", "refuse"}, {"accept", "accept"}, {"refuse", "refuse"}}
+	values["vault_addr"] = [3][2]string{{"https://a", "https://a"}, {"https://b:8200", "https://b:8200"}, {"http://127.0.0.1:8200", "http://127.0.0.1:8200"}}
+	values["vault_ca"], values["vault_policy"], values["vault_namespace"] = values["client_ca"], values["client_cert_header"], values["client_cert_header"]
 	for _, name := range []string{
-		"limit_connections", "limit_connections_per_address", "limit_body_rate", "limit_enrolling", "limit_logging", "limit_writing", "limit_queue",
+		"carve_sessions", "carve_sessions_per_node", "limit_carving", "limit_connections", "limit_connections_per_address", "limit_body_rate", "limit_enrolling", "limit_logging", "limit_writing", "limit_queue",
 	} {
 		values[name] = [3][2]string{{"11", "11"}, {"12", "12"}, {"13", "13"}}
 	}
@@ -211,6 +221,9 @@ func TestLoad_errors(t *testing.T) {
 		{"witness that is no URL", "audit_witness: '%'", nil, nil, []string{"audit_witness", "no URL"}},
 		{"negative drain", "drain_timeout: -1s", nil, nil, []string{"drain_timeout: must not be negative"}},
 		{"small stream", "stream_max_bytes: 1000", nil, nil, []string{"stream_max_bytes: must be at least 67108864"}},
+		{"carves", "carve_max_bytes: 1\ncarve_node_bytes: 5\ncarve_store: ftp://x\ncarve_unrequested: no\ncarve_retention: 0\nvault_addr: http://vault", nil, nil, []string{
+			"carve_max_bytes: must be between", "carve_store: is none of", "carve_unrequested:", "carve_retention:", "vault_addr: must be an https",
+		}},
 		{"small memory", "flush_events: 1", nil, nil, []string{"flush_events: must be between"}},
 		{"certificate without key", "agent_cert: x", nil, nil, []string{"agent_cert", "agent_key"}},
 		{"key without certificate", "admin_key: x", nil, nil, []string{"admin_cert", "admin_key"}},
