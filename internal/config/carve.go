@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -40,7 +41,7 @@ func (s *Server) validateCarves(bad func(key, format string, args ...any)) {
 		bad("carve_store", "%v", err)
 	}
 	if s.VaultAddr != "" {
-		if u, err := url.Parse(s.VaultAddr); err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Host)) {
+		if u, err := url.Parse(s.VaultAddr); err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(net.JoinHostPort(u.Hostname(), "1"))) {
 			bad("vault_addr", "must be an https:// URL; http:// is for this machine alone")
 		}
 		if s.VaultPolicy == "" {
