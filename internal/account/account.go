@@ -47,6 +47,9 @@ const (
 	FreezeWrite   Permission = "freeze.write"   // freeze, thaw and break-glass
 	Emergency     Permission = "emergency.write"
 	TriggerWrite  Permission = "trigger.write" // make and revoke the tokens of triggers
+	CarveRead     Permission = "carve.read"
+	CarveRun      Permission = "carve.run"
+	CarveDownload Permission = "carve.download"
 	UserRead      Permission = "user.read"
 	UserWrite     Permission = "user.write"
 )
@@ -56,8 +59,8 @@ const (
 func Permissions() []Permission {
 	return []Permission{
 		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, LiveApprove, EventRead, AuditRead, SystemRead,
-		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, UserRead, UserWrite,
-		TriggerWrite,
+		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, CarveRead, CarveRun, CarveDownload,
+		TriggerWrite, UserRead, UserWrite,
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
@@ -145,6 +146,9 @@ type Options struct {
 	Rollouts    *rollout.Engine
 	Evidence    Evidence
 	Policy      *policy.Engine
+	Carves      *carve.Service
+	CarveList   CarveStore
+	Vault       Vault // nil without one
 	Audit       *audit.Log
 	AuditLog    AuditStore
 	Notary      AuditNotary
@@ -205,6 +209,7 @@ func New(o Options) *API {
 	a.registerSecrets()
 	a.registerLive()
 	a.registerTriggers(mux)
+	a.registerCarves()
 	a.registerEvents()
 	a.registerChanges()
 	a.registerRollouts()
@@ -213,6 +218,7 @@ func New(o Options) *API {
 	a.registerUsers()
 	a.registerSystem()
 	a.registerAudit()
+	a.plain(mux, "POST /file_request", account.Public, a.fileRequest)
 	a.plain(mux, "GET /healthz", account.Public, a.healthz)
 	a.plain(mux, "GET /readyz", account.Public, a.readyz)
 	a.plain(mux, "GET /metrics", account.SystemRead, a.metrics)
@@ -322,6 +328,11 @@ func (a *API) permit(ctx huma.Context, next func(huma.Context)) {
 // authorize returns a request's context with its session, if that has the
 // permission.
 func (a *API) authorize(r *http.Request, permission account.Permission) (context.Context, error) {
+	if permission == account.CarveDownload {
+		if ctx, ok, err := a.byVault(r); ok {
+			return ctx, err
+		}
+	}
 	kind, secret := account.Cookie, ""
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
 		kind, secret = account.Bearer, token
