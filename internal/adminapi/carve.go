@@ -210,7 +210,11 @@ func (a *API) carveFiles(ctx context.Context, in *carveArchiveInput) (*body[Carv
 	if err != nil {
 		return nil, err
 	}
-	return &body[CarveFiles]{CarveFiles{Files: files, Truncated: archive.Truncated}}, nil
+	out := CarveFiles{Files: make([]CarveFile, 0, len(files)), Truncated: archive.Truncated}
+	for _, f := range files {
+		out.Files = append(out.Files, CarveFile(f))
+	}
+	return &body[CarveFiles]{out}, nil
 }
 
 func archiveOf(c *carve.Carve, n int) (carve.Archive, error) {

@@ -3,7 +3,6 @@ package adminapi
 import (
 	"time"
 
-	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/policy"
 )
 
@@ -93,6 +92,17 @@ type CarveUsage struct {
 
 // CarveFiles is what an archive holds, by the node's word.
 type CarveFiles struct {
-	Files     []carve.File `json:"files"`
-	Truncated bool         `json:"truncated"`
+	Files     []CarveFile `json:"files"`
+	Truncated bool        `json:"truncated"`
+}
+
+// CarveFile is one member of an archive.
+type CarveFile struct {
+	Path     string    `json:"path" doc:"As on the node"`
+	Size     int64     `json:"size"`
+	Mode     string    `json:"mode" doc:"As -rw-r--r--"`
+	Modified time.Time `json:"modified,omitzero"`
+	Type     string    `json:"type" enum:"file,directory,link,symlink,device,fifo,other"`
+	Odd      string    `json:"odd,omitempty" doc:"Why its name is not what it should be"`
+	Link     string    `json:"link,omitempty" doc:"What it points to"`
 }
