@@ -1,21 +1,23 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/blob"
 	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/seal"
 	"github.com/musterhq/muster/internal/spool"
+	"github.com/musterhq/muster/internal/vault"
 )
 
 // Files of carves in the data directory.
@@ -42,7 +44,9 @@ func (a *App) openCarves(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	store, err := a.openBlobs(ctx, at)
+	// After a while without its answer the server does not start, rather than to
+	// take files that it cannot keep.
+	store, err := blob.Open(ctx, blob.Options{URL: at})
 	if err != nil {
 		return err
 	}
@@ -80,12 +84,27 @@ func (a *App) openCarveKey(ctx context.Context) (seal.Key, error) {
 	return seal.MakeKey(path)
 }
 
-// openBlobs opens where archives are kept.
-func (a *App) openBlobs(_ context.Context, at *url.URL) (blob.Store, error) {
-	if at.Scheme == "dir" {
-		return blob.OpenDir(at.Path)
+// vaultOf is what adminapi asks about Vault's tokens.
+type vaultOf struct{ *vault.Client }
+
+// Check implements [adminapi.Vault].
+func (v vaultOf) Check(ctx context.Context, token string) (string, error) {
+	id, err := v.Client.Check(ctx, token)
+	return cmp.Or(id.DisplayName, id.EntityID), err
+}
+
+// openVault returns who knows Vault's tokens, or nil. It asks nothing yet.
+func (a *App) openVault() (adminapi.Vault, error) {
+	if a.cfg.VaultAddr == "" {
+		return nil, nil //nolint:nilnil // there is none, which is no error
 	}
-	return nil, fmt.Errorf("carve_store: %s is not known", at.Scheme)
+	c, err := vault.New(vault.Options{
+		Address: a.cfg.VaultAddr, Namespace: a.cfg.VaultNamespace, Policy: a.cfg.VaultPolicy, CAFile: a.cfg.VaultCA, Now: a.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return vaultOf{c}, nil
 }
 
 // carveMetrics counts what nodes send. It implements carve.Metrics.

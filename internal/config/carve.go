@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // validateCarves checks how carves are taken and kept.
@@ -50,25 +51,16 @@ func (s *Server) validateCarves(bad func(key, format string, args ...any)) {
 	}
 }
 
-// BlobStore returns CarveStore as a URL; the scheme "dir" has a path that is
-// absolute, or is within the data directory.
-func (s *Server) BlobStore() (*url.URL, error) {
-	if s.CarveStore == "" || s.CarveStore == "dir" {
-		return &url.URL{Scheme: "dir", Path: s.Path(filepath.Join("carves", "blobs"))}, nil
+// BlobStore returns CarveStore as a URL; see blob.Options. It may hold a
+// password.
+func (s *Server) BlobStore() (string, error) {
+	scheme, rest, _ := strings.Cut(s.CarveStore, ":")
+	switch {
+	case s.CarveStore == "" || s.CarveStore == "dir":
+		return "dir:" + s.Path(filepath.Join("carves", "blobs")), nil
+	case scheme == "dir" && filepath.IsAbs(rest),
+		slices.Contains([]string{"s3", "mongodb", "mongodb+srv"}, scheme) && strings.HasPrefix(rest, "//"):
+		return s.CarveStore, nil
 	}
-	u, err := url.Parse(s.CarveStore)
-	if err != nil {
-		return nil, errors.New("is no URL") // err would show a password
-	}
-	switch u.Scheme {
-	case "dir":
-		if u.Host == "" && filepath.IsAbs(u.Path) {
-			return u, nil
-		}
-	case "s3", "s3+http", "mongodb", "mongodb+srv":
-		if u.Host != "" {
-			return u, nil
-		}
-	}
-	return nil, errors.New("is none of dir, dir:///path, s3://host/bucket/prefix, mongodb://host/database")
+	return "", errors.New("is none of dir, dir:/path, s3://bucket/prefix?endpoint=…, mongodb://host/database")
 }

@@ -59,7 +59,7 @@ type Server struct {
 	LimitWriting               int64 `yaml:"limit_writing" doc:"Answers to live queries at work at a time"`
 	LimitQueue                 int64 `yaml:"limit_queue" doc:"How many times as many requests of each kind may wait"`
 
-	CarveStore           string        `yaml:"carve_store" doc:"Where carves are kept, sealed: dir (in the data directory), dir:///path, s3://host/bucket/prefix, or mongodb://host/database; see docs/carving.md"`
+	CarveStore           string        `yaml:"carve_store" doc:"Where carves are kept, sealed: dir (in the data directory), dir:/path, s3://bucket/prefix?endpoint=https://host, or mongodb://host/database; see docs/carving.md"`
 	CarveMax             int64         `yaml:"carve_max_bytes" doc:"The largest archive that a node may send"`
 	CarveNodeMax         int64         `yaml:"carve_node_bytes" doc:"What all archives of one node may take"`
 	CarveTotalMax        int64         `yaml:"carve_total_bytes" doc:"What all archives may take"`

@@ -72,7 +72,7 @@ func TestLoad_precedence(t *testing.T) {
 		"log_level":          {{"debug", "debug"}, {"warn", "warn"}, {"error", "error"}},
 		"log_format":         {{"json", "json"}, {"text", "text"}, {"json", "json"}},
 	}
-	values["carve_store"] = [3][2]string{{"dir:///a", "dir:///a"}, {"dir", "dir"}, {"s3://host/b", "s3://host/b"}}
+	values["carve_store"] = [3][2]string{{"dir:/a", "dir:/a"}, {"dir", "dir"}, {"s3://b/c", "s3://b/c"}}
 	values["carve_max_bytes"] = [3][2]string{{"2000000", "2000000"}, {"3000000", "3000000"}, {"4000000", "4000000"}}
 	values["carve_block_bytes"], values["carve_free_bytes"] = values["carve_max_bytes"], values["carve_max_bytes"]
 	values["carve_node_bytes"] = [3][2]string{{"5000000000", "5000000000"}, {"6000000000", "6000000000"}, {"7000000000", "7000000000"}}
