@@ -22,6 +22,7 @@ import (
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
@@ -58,6 +59,8 @@ type world struct {
 	http     *http.Client
 	decide   func(ctx context.Context, sql string, nodes int) (adminapi.Decision, error)
 
+	carves    *carve.Service
+	vault     *tokens
 	freezer   *change.Freezer
 	publisher *change.Publisher
 	changes   *change.Service
@@ -104,6 +107,7 @@ func newWorld(t *testing.T, options ...func(*world)) *world {
 	t.Cleanup(func() { _ = w.engine.Close() })
 	trail := audit.NewLog(auditStore{w.store, w.mute}, time.Now)
 	w.resources(trail, log)
+	w.carving(trail, keyer, log)
 	accounts := account.New(w.store, keyer, time.Now)
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
@@ -112,6 +116,7 @@ func newWorld(t *testing.T, options ...func(*world)) *world {
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
+		Carves: w.carves, CarveList: w.store, Vault: w.vault,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
 		TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
@@ -236,6 +241,7 @@ func TestRoutes(t *testing.T) {
 	public := map[string]bool{
 		"GET /api/v1/setup": true, "POST /api/v1/setup": true, "POST /api/v1/session": true,
 		"POST /api/v1/hooks/{name}": true, // which has tokens of its own
+		"POST /file_request":        true, // which asks Vault
 		"GET /healthz":              true, "GET /readyz": true,
 	}
 	known := map[account.Permission]bool{account.Public: true, account.Self: true}
@@ -257,7 +263,7 @@ func TestRoutes(t *testing.T) {
 			continue
 		}
 		// Counting what a selector means takes a body; it changes nothing.
-		if r.Method != http.MethodGet && strings.HasSuffix(string(r.Permission), ".read") && name != "POST /api/v1/live/preview" {
+		if r.Method != http.MethodGet && strings.HasSuffix(string(r.Permission), ".read") && name != "POST /api/v1/live/preview" && name != "POST /api/v1/carves/check" {
 			t.Errorf("%s needs %q only, though it changes something", name, r.Permission)
 		}
 		path := strings.NewReplacer("{id}", "x", "{name}", "x", "{profile}", "heap").Replace(r.Path)

@@ -230,7 +230,7 @@ func TestUnauditedRoutes(t *testing.T) {
 	_, n := w.enrolFrom("192.0.2.7", secret, "h1")
 	// What changes nothing that agents do, so that it must work: it shows a
 	// count, or takes a right away.
-	harmless := map[string]bool{"POST /api/v1/live/preview": true, "DELETE /api/v1/session": true, "POST /api/v1/policy/check": true}
+	harmless := map[string]bool{"POST /api/v1/live/preview": true, "DELETE /api/v1/session": true, "POST /api/v1/policy/check": true, "POST /api/v1/carves/check": true}
 	// What cannot be asked for beside the others; package change has the same
 	// test of its own.
 	elsewhere := map[string]bool{
@@ -238,6 +238,7 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/freeze/break": true, "POST /api/v1/freeze/break/agree": true,
 		// See TestHook_person.
 		"POST /api/v1/triggers/{name}/fire": true, "POST /api/v1/triggers/{name}/token": true, "POST /api/v1/hooks/{name}": true,
+		"POST /file_request": true, // see TestCarves
 		// See TestApproveLive and TestHeldLive.
 		"POST /api/v1/live/{id}/approve": true, "POST /api/v1/live/{id}/reject": true, "POST /api/v1/live/{id}/resume": true,
 	}
@@ -253,6 +254,7 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/live/stop":             reason,
 		"POST /api/v1/live":                  adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}},
 
+		"POST /api/v1/carves":                     adminapi.CarveInput{Node: "h1", Paths: []string{"/etc/hosts"}},
 		"POST /api/v1/changes":                    adminapi.ChangeInput{Message: "x", Files: []adminapi.File{{Name: "f", Content: packDocument("other", "900")}}},
 		"POST /api/v1/changes/{id}/approve":       adminapi.ApproveInput{Hash: pending.Hash, Password: password},
 		"POST /api/v1/changes/{id}/reject":        reason,
@@ -271,6 +273,10 @@ func TestUnauditedRoutes(t *testing.T) {
 	if err := w.call("POST", "/live", nil, adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}}, &live); err != nil {
 		t.Fatal(err)
 	}
+	var carve adminapi.Carve
+	if err := w.call("POST", "/carves", nil, bodies["POST /api/v1/carves"], &carve); err != nil {
+		t.Fatal(err)
+	}
 	before := w.state(n.ID, live.ID)
 	w.mute.Store(true)
 	tried := 0
@@ -282,6 +288,9 @@ func TestUnauditedRoutes(t *testing.T) {
 		ids := n.ID
 		if strings.HasPrefix(r.Path, "/api/v1/live/") {
 			ids = live.ID
+		}
+		if strings.HasPrefix(r.Path, "/api/v1/carves/") {
+			ids = carve.ID
 		}
 		if strings.HasPrefix(r.Path, "/api/v1/changes/") {
 			ids = pending.ID

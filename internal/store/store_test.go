@@ -98,6 +98,8 @@ func TestStore(t *testing.T) {
 		"trigger token":         testTriggerToken,
 		"trigger firing":        testTriggerFiring,
 		"enrollment":            testEnrollment,
+		"carve":                 testCarve,
+		"carve list":            testCarveList,
 		"enrol":                 testEnrol,
 		"enrol refused":         testEnrolRefused,
 		"enrol again":           testEnrolAgain,
