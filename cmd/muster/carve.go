@@ -94,7 +94,7 @@ func awaitCarve(cmd *cobra.Command, client *adminapi.Client, o *output, c admina
 	defer pace.Stop()
 	said, done := "", time.Time{}
 	for {
-		if line := progress(c); line != said {
+		if line := carveProgress(c); line != said {
 			_, _ = fmt.Fprintln(cmd.ErrOrStderr(), line)
 			said = line
 		}
@@ -131,7 +131,7 @@ func verified(c adminapi.Carve) bool {
 	return !slices.ContainsFunc(c.Archives, func(a adminapi.CarveArchive) bool { return a.State == "done" && a.Verification == "" })
 }
 
-func progress(c adminapi.Carve) string {
+func carveProgress(c adminapi.Carve) string {
 	if c.State == "uploading" && c.Size > 0 {
 		return fmt.Sprintf("uploading: %d%% of %s", c.Received*100/c.Size, bytesText(c.Size))
 	}
