@@ -152,7 +152,10 @@ func bytesText(n int64) string {
 
 func printCarve(cmd *cobra.Command, c adminapi.Carve) error {
 	rows := [][]string{
-		{"id", c.ID}, {"state", c.State}, {"node", c.Hostname + " (" + c.NodeID + ")"}, {"asked by", c.CreatedBy},
+		{"id", c.ID},
+		{"state", c.State},
+		{"node", c.Hostname + " (" + c.NodeID + ")"},
+		{"asked by", c.CreatedBy},
 		{"asked at", c.CreatedAt.Local().Format(time.DateTime)},
 	}
 	for name, text := range map[string]string{"reason": c.Reason, "message": c.Message} {

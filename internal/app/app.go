@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -70,7 +69,6 @@ type App struct {
 	live     *live.Coordinator
 	triggers *trigger.Service
 	carves   *carve.Service
-	blobs    io.Closer // where carves are kept
 	carved   carveMetrics
 	audit    *audit.Log
 	notary   *audit.Notary

@@ -50,10 +50,14 @@ func checkPath(path string) error {
 		return errs.Field("paths", "holds %q, with a character that does not print", path)
 	case strings.Contains(path, ","):
 		return errs.Field("paths", "holds %q; agents take a comma for the end of a path", path)
-	case !strings.HasPrefix(path, "/") && !(len(path) > 2 && path[1] == ':' && (path[2] == '\\' || path[2] == '/')):
+	case !strings.HasPrefix(path, "/") && !hasDrive(path):
 		return errs.Field("paths", "holds %q, which is not absolute", path)
 	}
 	return nil
+}
+
+func hasDrive(path string) bool {
+	return len(path) > 2 && path[1] == ':' && (path[2] == '\\' || path[2] == '/')
 }
 
 func isPattern(path string) bool { return strings.ContainsAny(path, "%*") }

@@ -294,7 +294,7 @@ func TestExpiry(t *testing.T) {
 	w.send(session, 1000, make([]byte, 2000), 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	go w.live.Run(ctx) //nolint:errcheck // until the test ends
+	go w.live.Run(ctx)
 	w.clock.add(61 * time.Minute)
 	w.until(never.ID, carve.Expired)
 	w.clock.add(25 * time.Hour)

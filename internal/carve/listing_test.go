@@ -17,36 +17,36 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func zipped(t testing.TB, r io.Reader) []byte {
-	t.Helper()
+func zipped(tb testing.TB, r io.Reader) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	z, err := zstd.NewWriter(&buf, zstd.WithEncoderConcurrency(1))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if _, err := io.Copy(z, r); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := z.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
 
-func tarred(t testing.TB, headers ...tar.Header) []byte {
-	t.Helper()
+func tarred(tb testing.TB, headers ...tar.Header) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for _, h := range headers {
 		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if _, err := io.CopyN(w, zeros{}, h.Size); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
@@ -160,8 +160,16 @@ func TestFits(t *testing.T) {
 		asked, told string
 		want        bool
 	}{
-		{"/a", "/a", true}, {"/a", "/b", false}, {"/a/%", "/a/x,/a/y", true}, {"/a/%.log", "/a/x.log", true}, {"/a/%.log", "/a/x.txt", false},
-		{"/a/%", "/b/x", false}, {"/a/%/c", "/a/b/c", true}, {`C:\x`, `c:\X`, true}, {"/%a%", "/xay", true}, {"/a%", "", false},
+		{"/a", "/a", true},
+		{"/a", "/b", false},
+		{"/a/%", "/a/x,/a/y", true},
+		{"/a/%.log", "/a/x.log", true},
+		{"/a/%.log", "/a/x.txt", false},
+		{"/a/%", "/b/x", false},
+		{"/a/%/c", "/a/b/c", true},
+		{`C:\x`, `c:\X`, true},
+		{"/%a%", "/xay", true},
+		{"/a%", "", false},
 	} {
 		if got := fits(tt.asked, tt.told); got != tt.want {
 			t.Errorf("%s %s: %v", tt.asked, tt.told, got)

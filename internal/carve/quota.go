@@ -34,7 +34,7 @@ func (s *Service) admit(nodeID string, a Archive, again bool) error {
 		return errs.New(errs.TooLarge, "the node's archives would have over %d bytes; remove some of its carves", s.Limits.PerNode)
 	case s.total+need > s.Limits.Total:
 		return errs.New(errs.Busy, "all archives would have over %d bytes; remove some carves", s.Limits.Total)
-	case int64(min(free, 1<<62)) < s.Limits.Free+max(0, promised)+need: //nolint:gosec // bounded just there
+	case int64(min(free, 1<<62)) < s.Limits.Free+max(0, promised)+need:
 		return errs.New(errs.Busy, "the server's disk has no room for it")
 	}
 	s.used[nodeID] += need
@@ -59,7 +59,7 @@ func (s *Service) diskFree() error {
 	if err != nil {
 		return errs.Wrap(errs.Busy, err, "cannot tell how much disk is free")
 	}
-	if int64(min(free, 1<<62)) < s.Limits.Free { //nolint:gosec // bounded just there
+	if int64(min(free, 1<<62)) < s.Limits.Free {
 		return errs.New(errs.Busy, "the server's disk is nearly full")
 	}
 	return nil

@@ -316,13 +316,13 @@ func (s *Service) attendComing(ctx context.Context, c *Carve) error {
 }
 
 // giveUp fails what was not announced, and reports whether there was any.
-func (c *Carve) giveUp() (any bool) {
+func (c *Carve) giveUp() (gave bool) {
 	for i := range c.Archives {
 		if a := &c.Archives[i]; a.State == Asked {
-			a.State, a.Message, any = Failed, noAnswer, true
+			a.State, a.Message, gave = Failed, noAnswer, true
 		}
 	}
-	return any
+	return gave
 }
 
 // sweep removes what has been kept long enough, and what nobody knows.

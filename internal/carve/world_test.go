@@ -152,10 +152,10 @@ func (w *world) restart() {
 	w.start()
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -258,18 +258,18 @@ func (w *world) read(a carve.Archive) []byte {
 }
 
 // packed is a tar as osquery makes it.
-func packed(t testing.TB, guid string, files map[string]string) []byte {
-	t.Helper()
+func packed(tb testing.TB, guid string, files map[string]string) []byte {
+	tb.Helper()
 	var buf bytes.Buffer
 	z := tar.NewWriter(&buf)
 	for name, content := range files {
-		must(t, z.WriteHeader(&tar.Header{
+		must(tb, z.WriteHeader(&tar.Header{
 			Name: "/tmp/osquery_carve_" + guid + name, Mode: 0o640, Size: int64(len(content)), ModTime: time.Unix(1_700_000_000, 0), Format: tar.FormatPAX,
 		}))
 		_, err := io.WriteString(z, content)
-		must(t, err)
+		must(tb, err)
 	}
-	must(t, z.Close())
+	must(tb, z.Close())
 	return buf.Bytes()
 }
 

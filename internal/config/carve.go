@@ -42,7 +42,7 @@ func (s *Server) validateCarves(bad func(key, format string, args ...any)) {
 		bad("carve_store", "%v", err)
 	}
 	if s.VaultAddr != "" {
-		if u, err := url.Parse(s.VaultAddr); err != nil || u.Host == "" || u.Scheme != "https" && !(u.Scheme == "http" && loopback(net.JoinHostPort(u.Hostname(), "1"))) {
+		if u, err := url.Parse(s.VaultAddr); err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !loopback(net.JoinHostPort(u.Hostname(), "1"))) {
 			bad("vault_addr", "must be an https:// URL; http:// is for this machine alone")
 		}
 		if s.VaultPolicy == "" {

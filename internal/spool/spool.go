@@ -43,7 +43,7 @@ func (s *Spool) Open(name string, create bool) (carve.SpoolFile, error) {
 		return nil, errs.New(errs.Invalid, "%q is no name of an archive", name)
 	}
 	path := s.Path(name)
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0) //nolint:gosec // the name is checked above
 	if !errors.Is(err, fs.ErrNotExist) {
 		return file{f}, wrap(err)
 	}
