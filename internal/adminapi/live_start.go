@@ -53,7 +53,7 @@ func (a *API) targets(in LiveInput) ([]*node.Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes = live.Sample(nodes, cmp.Or(in.SamplePercent, 100))
+	nodes = live.Sample(nodes, in.SamplePercent)
 	switch {
 	case len(nodes) == 0:
 		return nil, errs.Field("selector", "no node matches; choose nodes, tags or all")

@@ -13,7 +13,7 @@ type LiveInput struct {
 	ExpiresSeconds int         `json:"expires_seconds,omitempty" doc:"Nodes that did not take it by then never will; counted from not_before; 600 by default" minimum:"5" maximum:"604800"`
 	NotBefore      *time.Time  `json:"not_before,omitempty" doc:"No node gets it earlier"`
 	Reason         string      `json:"reason,omitempty" doc:"Why; kept in the audit log; some queries are refused without" maxLength:"1000"`
-	SamplePercent  int         `json:"sample_percent,omitempty" doc:"Ask only so many of the nodes, always the same ones" minimum:"1" maximum:"100"`
+	SamplePercent  float64     `json:"sample_percent,omitempty" doc:"Ask this percentage of each platform's nodes, always the same ones; all if it is left out" minimum:"0" maximum:"100"`
 	MaxNodes       int         `json:"max_nodes,omitempty" doc:"Refuse it if it is for more nodes" minimum:"1"`
 	Limits         *LiveLimits `json:"limits,omitempty"`
 	Waves          *LiveWaves  `json:"waves,omitempty"`

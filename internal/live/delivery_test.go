@@ -426,25 +426,3 @@ func TestStanding_failing(t *testing.T) {
 		w.want("and its answer", w.store.state("s"), "running 1=answered")
 	})
 }
-
-func TestSample(t *testing.T) {
-	t.Parallel()
-	nodes := many(10_000)
-	last := map[string]bool{}
-	for _, percent := range []int{0, 1, 10, 50, 99, 100} {
-		sample := Sample(nodes, percent)
-		if want := 100 * percent; len(sample) < want-want/5 || len(sample) > want+want/5 {
-			t.Errorf("%d %% are %d", percent, len(sample))
-		}
-		in := map[string]bool{}
-		for _, n := range sample {
-			in[n.ID] = true
-		}
-		for id := range last {
-			if !in[id] {
-				t.Errorf("%s is in a smaller sample than %d %% and not in this", id, percent)
-			}
-		}
-		last = in
-	}
-}

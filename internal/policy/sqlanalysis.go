@@ -56,7 +56,7 @@ type analysis struct {
 	verdict Verdict
 	tokens  []token
 	names   []cte
-	result  []string // the result's columns
+	result  []ResultColumn
 	broken  bool     // not understood: what was found so far is not all
 
 	tables    map[string]*use

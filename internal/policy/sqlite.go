@@ -57,7 +57,7 @@ type watcher interface {
 
 // prepared is what SQLite says of a text as a whole.
 type prepared struct {
-	columns    []string // names of the result's columns
+	columns    []ResultColumn
 	readOnly   bool
 	explain    bool
 	parameters int
@@ -294,7 +294,7 @@ func (s *session) prepare(sql string, w watcher) (prepared, error) {
 	p.explain = lib.Xsqlite3_stmt_isexplain(s.tls, statement) != 0
 	p.parameters = int(lib.Xsqlite3_bind_parameter_count(s.tls, statement))
 	for i := range lib.Xsqlite3_column_count(s.tls, statement) {
-		p.columns = append(p.columns, libc.GoString(lib.Xsqlite3_column_name(s.tls, statement, i)))
+		p.columns = append(p.columns, s.resultColumn(statement, i))
 	}
 	return p, nil
 }

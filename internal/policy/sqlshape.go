@@ -357,8 +357,8 @@ func (a *analysis) lintUse() {
 			a.note("discovery-tier", Warning, -1, "a discovery query runs outside of the denylist; keep it to small inventory tables")
 		}
 	case FilePaths:
-		if !slices.Contains(a.result, "path") {
-			a.note("no-path-column", Refused, -1, "a query for file paths must yield a column named path; this one yields %s", strings.Join(a.result, ", "))
+		if names := columnNames(a.result); !slices.Contains(names, "path") {
+			a.note("no-path-column", Refused, -1, "a query for file paths must yield a column named path; this one yields %s", strings.Join(names, ", "))
 		}
 	case Live, Scheduled, View, Enrollment:
 	}
