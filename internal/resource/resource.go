@@ -75,6 +75,7 @@ func Kinds() []Kind {
 		{Name: "TablePolicy", New: func() Spec { return new(TablePolicy) }, Doc: "Tiers of tables, columns, functions and options that differ from the shipped ones, allowed arguments, and tables of extensions.", Governs: true},
 		{Name: "PolicyException", New: func() Spec { return new(PolicyException) }, Doc: "Allows one exact SQL text or option that the policy refuses.", Governs: true},
 		{Name: "ApprovalPolicy", New: func() Spec { return new(ApprovalPolicy) }, Doc: "How many other people must approve a change.", Governs: true},
+		{Name: "LivePolicy", New: func() Spec { return new(LivePolicy) }, Doc: "Which live queries run at once, and which need a reason or a second person.", Governs: true},
 		{Name: "RolloutPolicy", New: func() Spec { return new(RolloutPolicy) }, Doc: "In which stages a revision reaches the nodes, and what must hold before the next.", Governs: true},
 		{Name: "FreezeWindow", New: func() Spec { return new(FreezeWindow) }, Doc: "When nothing that agents run may change.", Governs: true},
 		{Name: "Budget", New: func() Spec { return new(Budget) }, Doc: "What the queries of a group of nodes may cost.", Governs: true},
