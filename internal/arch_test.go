@@ -13,14 +13,14 @@ import (
 // line, and of its own line only what beside allows.
 func layers() [][]string {
 	return [][]string{
-		{"errs", "ident", "durable"}, // vocabulary
-		{"seal"},                     // what nobody else may read at rest
-		{"yamldoc"},                  // the language that people write
-		{"osquery"},                  // the language of agents
-		{"policy"},                   // what a text or setting may do
+		{"errs", "ident", "durable", "sheet"}, // vocabulary
+		{"seal"},                              // what nobody else may read at rest
+		{"yamldoc"},                           // the language that people write
+		{"osquery"},                           // the language of agents
+		{"policy"},                            // what a text or setting may do
 		{"audit", "node", "event", "live", "account", "carve"}, // domain: decides
-		{"resource"}, // what agents run
-		{"foreign", "hostfiles", "rollout", "trigger"}, // how it comes, and how it goes out
+		{"resource", "result"},                                 // what agents run, and what they answered
+		{"foreign", "hostfiles", "rollout", "trigger"},         // how it comes, and how it goes out
 		{"change"},                          // how it changes
 		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
 		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
+
+	"github.com/musterhq/muster/internal/sheet"
 )
 
 // output is the form in which a command prints, chosen by -o.
@@ -92,24 +93,15 @@ func printTable(w io.Writer, head []string, rows [][]string) error {
 	return t.Flush()
 }
 
-// printCSV prints cells that a spreadsheet does not take for formulas: such a
-// cell gets a leading apostrophe (OWASP, CSV injection).
+// printCSV prints cells that a spreadsheet does not take for formulas.
 func printCSV(w io.Writer, head []string, rows [][]string) error {
-	c := csv.NewWriter(w)
+	c := sheet.NewWriter(w)
 	for _, row := range append([][]string{head}, rows...) {
-		safe := make([]string, len(row))
-		for i, cell := range row {
-			if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-				cell = "'" + cell
-			}
-			safe[i] = cell
-		}
-		if err := c.Write(safe); err != nil {
+		if err := c.Write(row); err != nil {
 			return err
 		}
 	}
-	c.Flush()
-	return c.Error()
+	return c.Flush()
 }
 
 // printable shows control and direction characters instead of obeying them.
