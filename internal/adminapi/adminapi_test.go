@@ -111,7 +111,7 @@ func newWorld(t *testing.T, options ...func(*world)) *world {
 	accounts := account.New(w.store, keyer, time.Now)
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
-		Keyer: keyer, Registry: w.registry, Nodes: w.store, Secrets: w.store, Live: w.live, LiveList: w.store,
+		Keyer: keyer, Registry: w.registry, Nodes: w.store, Secrets: w.store, Live: w.live, LiveList: w.store, Results: w.store, Saved: w.store,
 		Search: engineSearch{w.engine}, Catalog: w.publisher.Catalog(), Audit: trail, AuditLog: w.store, Notary: newNotary(t, w), Metrics: prometheus.NewRegistry(),
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
@@ -403,18 +403,18 @@ func TestCookie(t *testing.T) {
 		t.Errorf("a cookie session shows a token: %v %v", body, err)
 	}
 	cookie := c.Name + "=" + c.Value
-	if own := post("/api/v1/live/preview", `{"all":true}`, "Cookie", cookie, "Sec-Fetch-Site", "same-origin"); own.StatusCode != 200 {
+	if own := post("/api/v1/live/preview", `{"selector":{"all":true}}`, "Cookie", cookie, "Sec-Fetch-Site", "same-origin"); own.StatusCode != 200 {
 		t.Errorf("own page: %d", own.StatusCode)
 	}
 	for name, headers := range map[string][]string{
 		"cross-site":   {"Sec-Fetch-Site", "cross-site"},
 		"other origin": {"Origin", "https://evil.example"},
 	} {
-		if other := post("/api/v1/live/preview", `{"all":true}`, append(headers, "Cookie", cookie)...); other.StatusCode != 403 {
+		if other := post("/api/v1/live/preview", `{"selector":{"all":true}}`, append(headers, "Cookie", cookie)...); other.StatusCode != 403 {
 			t.Errorf("%s: %d", name, other.StatusCode)
 		}
 	}
-	if asBearer := post("/api/v1/live/preview", `{"all":true}`, "Authorization", "Bearer "+c.Value); asBearer.StatusCode != 401 {
+	if asBearer := post("/api/v1/live/preview", `{"selector":{"all":true}}`, "Authorization", "Bearer "+c.Value); asBearer.StatusCode != 401 {
 		t.Errorf("a cookie as bearer token: %d", asBearer.StatusCode)
 	}
 }
@@ -543,7 +543,7 @@ func TestLive(t *testing.T) {
 		}
 	}
 	var preview adminapi.LivePreview
-	if err := w.call("POST", "/live/preview", nil, adminapi.Selector{Tags: []string{"web"}}, &preview); err != nil || preview.Matching != 2 || preview.Online != 2 {
+	if err := w.call("POST", "/live/preview", nil, adminapi.PreviewInput{Selector: adminapi.Selector{Tags: []string{"web"}}}, &preview); err != nil || preview.Matching != 2 || preview.Online != 2 {
 		t.Errorf("%+v %v", preview, err)
 	}
 	var q adminapi.Live

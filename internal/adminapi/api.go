@@ -130,8 +130,10 @@ type Options struct {
 	Secrets  SecretStore
 	Live     *live.Coordinator
 	LiveList LiveStore
-	// Decide says what it takes to run a text on so many nodes; by the policy's
-	// tiers alone if nil.
+	Results  ResultStore
+	Saved    SavedStore
+	// Decide says what it takes to run a text on so many nodes; by the newest
+	// revision if nil.
 	Decide  func(ctx context.Context, sql string, nodes int) (Decision, error)
 	Search  Search
 	Catalog *resource.Catalog
@@ -175,6 +177,7 @@ type API struct {
 	started time.Time
 	large   largeTurns
 	hooks   hookLimits
+	results results
 }
 
 // Route is one line of the route table.
@@ -192,7 +195,9 @@ const (
 
 // New returns the admin API with the UI at /.
 func New(o Options) *API {
-	a := &API{Options: o, started: o.Now(), large: newLargeTurns(), hooks: newHookLimits(o.Now)}
+	a := &API{
+		Options: o, started: o.Now(), large: newLargeTurns(), hooks: newHookLimits(o.Now), results: newResults(o.Results),
+	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Muster", o.Version)
 	config.CreateHooks = nil // no links to schemas in every answer
@@ -210,6 +215,9 @@ func New(o Options) *API {
 	a.registerLive()
 	a.registerTriggers(mux)
 	a.registerCarves()
+	a.registerLivePreview()
+	a.registerLiveResults()
+	a.registerSavedQueries()
 	a.registerEvents()
 	a.registerChanges()
 	a.registerRollouts()

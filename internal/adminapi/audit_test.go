@@ -253,6 +253,7 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/secrets/{name}/rotate": adminapi.RotateInput{},
 		"POST /api/v1/live/stop":             reason,
 		"POST /api/v1/live":                  adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}},
+		"PUT /api/v1/saved-queries/{name}":   adminapi.SavedQueryInput{SQL: "SELECT 1"},
 
 		"POST /api/v1/carves":                     adminapi.CarveInput{Node: "h1", Paths: []string{"/etc/hosts"}},
 		"POST /api/v1/changes":                    adminapi.ChangeInput{Message: "x", Files: []adminapi.File{{Name: "f", Content: packDocument("other", "900")}}},
@@ -275,6 +276,9 @@ func TestUnauditedRoutes(t *testing.T) {
 	}
 	var carve adminapi.Carve
 	if err := w.call("POST", "/carves", nil, bodies["POST /api/v1/carves"], &carve); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.call("PUT", "/saved-queries/servers", nil, adminapi.SavedQueryInput{SQL: "SELECT 2"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	before := w.state(n.ID, live.ID)
@@ -384,7 +388,7 @@ func (w *world) state(nodeID, liveID string) string {
 	var all []string
 	for _, path := range []string{
 		"/nodes?sort=hostname", "/nodes/" + nodeID, "/secrets", "/live", "/live/" + liveID, "/audit",
-		"/changes", "/revisions", "/resources", "/rollouts", "/rollouts/current", "/freeze", "/emergency", "/users",
+		"/changes", "/revisions", "/resources", "/rollouts", "/rollouts/current", "/freeze", "/emergency", "/users", "/saved-queries",
 	} {
 		path, raw, _ := strings.Cut(path, "?")
 		query, err := url.ParseQuery(raw)

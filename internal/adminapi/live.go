@@ -14,7 +14,6 @@ import (
 )
 
 func (a *API) registerLive() {
-	register(a, account.LiveRead, http.MethodPost, "/live/preview", "Count the nodes that a selector means", a.previewLive)
 	register(a, account.LiveRun, http.MethodPost, "/live", "Start a live query", a.startLive)
 	register(a, account.LiveRead, http.MethodGet, "/live", "List live queries, newest first", a.listLive)
 	register(a, account.LiveRead, http.MethodGet, "/live/{id}", "Show a live query", a.showLive)
@@ -38,20 +37,6 @@ func (a *API) selected(s Selector) ([]*node.Identity, error) {
 		return nil, errs.Field("selector.nodes", "no node is called %s", strings.Join(unknown, ", "))
 	}
 	return nodes, nil
-}
-
-func (a *API) previewLive(_ context.Context, in *body[Selector]) (*body[LivePreview], error) {
-	nodes, err := a.selected(in.Body)
-	if err != nil {
-		return nil, err
-	}
-	out := LivePreview{Matching: len(nodes)}
-	for _, n := range nodes {
-		if n.Online(a.Now()) {
-			out.Online++
-		}
-	}
-	return &body[LivePreview]{out}, nil
 }
 
 func liveDocument(q live.Query) Live {

@@ -4,8 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/musterhq/muster/internal/change"
+	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/policy"
+	"github.com/musterhq/muster/internal/resource"
 )
 
 // Outcome is what it takes to run a live query.
@@ -23,33 +24,47 @@ const (
 type Decision struct {
 	Tier    policy.Tier
 	Outcome Outcome
-	Why     string // for people; "" if it just runs
+	Why     string // for people
 	Hash    string // of the text
 	// Broken says that no osquery could run the text: the caller's mistake.
 	Broken bool
 }
 
-// reasonNodes is up to how many nodes a text of tier 2 needs no reason: an office,
-// not a fleet.
-const reasonNodes = 500
+func (a *API) decision(ctx context.Context, sql string, nodes int) (Decision, error) {
+	if a.Decide != nil {
+		return a.Decide(ctx, sql, nodes)
+	}
+	return a.decide(ctx, sql, nodes)
+}
 
-// decide is the default of Options.Decide.
+// decide judges a person's text by the newest revision: its table policies,
+// exceptions and live policies.
 func (a *API) decide(_ context.Context, sql string, nodes int) (Decision, error) {
-	e, err := a.rules()
+	set := a.Catalog.Plan().Newest().Set()
+	e, err := a.Policy.With(set.Rules(a.Now()))
 	if err != nil {
 		return Decision{}, err
 	}
 	defer e.Close() //nolint:errcheck // it holds memory only
 	v := e.Query(policy.Query{SQL: sql, Use: policy.Live})
-	d := Decision{Tier: v.Tier, Outcome: OutcomeRun, Hash: v.Hash}
-	switch {
-	case !v.Provable():
+	d := Decision{Tier: v.Tier, Hash: v.Hash}
+	if !v.Provable() {
 		d.Outcome, d.Broken, d.Why = OutcomeRefused, true, brokenBy(v)
-	case !v.Allowed(change.Limit):
-		d.Outcome, d.Why = OutcomeRefused, fmt.Sprintf(
-			"the policy refuses this text: %s. A PolicyException can allow exactly this text (sha256 %s)", tieredBy(v), v.Hash)
-	case v.Tier >= policy.Sensitive && nodes > reasonNodes:
-		d.Outcome, d.Why = OutcomeReason, fmt.Sprintf("%s, and it is for %d nodes, more than %d", tieredBy(v), nodes, reasonNodes)
+		return d, nil
+	}
+	by := set.Decide(live.Person, v.Tier, v.Exception != "", true, nodes)
+	switch by.Require {
+	case resource.RequireRun:
+		d.Outcome, d.Why = OutcomeRun, by.Why
+	case resource.RequireReason:
+		d.Outcome, d.Why = OutcomeReason, by.Why+": "+tieredBy(v)
+	case resource.RequireApproval:
+		d.Outcome, d.Why = OutcomeApproval, by.Why+": "+tieredBy(v)
+	default:
+		d.Outcome, d.Why = OutcomeRefused, fmt.Sprintf("the policy refuses this text: %s: %s", by.Why, tieredBy(v))
+		if by.Policy == "" {
+			d.Why += fmt.Sprintf(" (sha256 %s)", v.Hash)
+		}
 	}
 	return d, nil
 }

@@ -57,7 +57,7 @@ func TestQuarantine(t *testing.T) {
 		t.Fatal(err)
 	}
 	var preview adminapi.LivePreview
-	if err := w.call("POST", "/live/preview", nil, adminapi.Selector{All: true}, &preview); err != nil || preview.Matching != 1 {
+	if err := w.call("POST", "/live/preview", nil, adminapi.PreviewInput{Selector: adminapi.Selector{All: true}}, &preview); err != nil || preview.Matching != 1 {
 		t.Errorf("a live query reaches a node under quarantine: %+v %v", preview, err)
 	}
 	got = adminapi.Node{} // what is absent is not overwritten
@@ -331,12 +331,12 @@ func TestSelector_where(t *testing.T) {
 		"all": 2, `hostname = "db-*"`: 1, `system_info.hostname = "web-1.example.com" and tag = web`: 1, "secret = nobody": 0,
 	} {
 		var preview adminapi.LivePreview
-		if err := w.call("POST", "/live/preview", nil, adminapi.Selector{Where: text}, &preview); err != nil || preview.Matching != want {
+		if err := w.call("POST", "/live/preview", nil, adminapi.PreviewInput{Selector: adminapi.Selector{Where: text}}, &preview); err != nil || preview.Matching != want {
 			t.Errorf("%s: %+v, %v", text, preview, err)
 		}
 	}
 	for _, path := range []string{"/live/preview", "/live"} {
-		var in any = adminapi.Selector{Where: "colour = red"}
+		var in any = adminapi.PreviewInput{Selector: adminapi.Selector{Where: "colour = red"}}
 		if path == "/live" {
 			in = adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true, Where: "colour = red"}}
 		}

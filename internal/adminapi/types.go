@@ -254,12 +254,6 @@ type Selector struct {
 	Where string   `json:"where,omitempty" doc:"Nodes that an expression means, as: platform = linux and not tag in (db, web)" maxLength:"4096"`
 }
 
-// LivePreview is what a live query would reach.
-type LivePreview struct {
-	Matching int `json:"matching"`
-	Online   int `json:"online"`
-}
-
 // LivePage is the newest live queries.
 type LivePage struct {
 	Live       []Live `json:"live"`
