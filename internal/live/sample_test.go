@@ -32,8 +32,17 @@ func TestSample(t *testing.T) {
 		percent float64
 		want    int
 	}{
-		{0, 1031}, {100, 1031}, {250, 1031}, {-1, 1031}, {math.NaN(), 1031}, {math.Inf(1), 1031},
-		{10, 100 + 3 + 1}, {1, 10 + 1 + 1}, {0.01, 3}, {50, 500 + 15 + 1}, {99.99, 1031},
+		{0, 1031},
+		{100, 1031},
+		{250, 1031},
+		{-1, 1031},
+		{math.NaN(), 1031},
+		{math.Inf(1), 1031},
+		{10, 100 + 3 + 1},
+		{1, 10 + 1 + 1},
+		{0.01, 3},
+		{50, 500 + 15 + 1},
+		{99.99, 1031},
 	} {
 		if got := Sample(fleet, tt.percent); len(got) != tt.want {
 			t.Errorf("%v%% are %d nodes, want %d", tt.percent, len(got), tt.want)

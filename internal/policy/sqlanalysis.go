@@ -57,7 +57,7 @@ type analysis struct {
 	tokens  []token
 	names   []cte
 	result  []ResultColumn
-	broken  bool     // not understood: what was found so far is not all
+	broken  bool // not understood: what was found so far is not all
 
 	tables    map[string]*use
 	columns   map[string]*column // by table.column

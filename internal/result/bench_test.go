@@ -26,8 +26,11 @@ func BenchmarkReader(b *testing.B) {
 		fill(b, s, id, nodes, perNode)
 	}
 	declared := []policy.ResultColumn{
-		{Name: "pid", Type: policy.Integer}, {Name: "name", Type: policy.Text}, {Name: "path", Type: policy.Text},
-		{Name: "resident_size", Type: policy.Integer}, {Name: "n"},
+		{Name: "pid", Type: policy.Integer},
+		{Name: "name", Type: policy.Text},
+		{Name: "path", Type: policy.Text},
+		{Name: "resident_size", Type: policy.Integer},
+		{Name: "n"},
 	}
 	r := result.NewReader(s)
 	page := func(a result.Ask) func(b *testing.B) {
