@@ -55,7 +55,9 @@ func (a *API) decide(_ context.Context, sql string, nodes int) (Decision, error)
 	by := set.Decide(live.Person, v.Tier, v.Exception != "", true, nodes)
 	switch by.Require {
 	case resource.RequireRun:
-		d.Outcome, d.Why = OutcomeRun, by.Why
+		if d.Outcome, d.Why = OutcomeRun, by.Why; len(v.Reasons) > 0 {
+			d.Why += ": " + tieredBy(v)
+		}
 	case resource.RequireReason:
 		d.Outcome, d.Why = OutcomeReason, by.Why+": "+tieredBy(v)
 	case resource.RequireApproval:

@@ -182,7 +182,7 @@ func (x *export) documents(ctx context.Context, yield func([]byte) error) error 
 func nodeDocument(t live.Target) LiveNode {
 	return LiveNode{
 		NodeID: t.NodeID, HostIdentifier: t.HostIdentifier, Hostname: t.Hostname, State: string(t.State), Message: t.Message,
-		Attempts: t.Attempts, SentAt: at(t.SentAt), AnsweredAt: at(t.AnsweredAt), Stats: t.Stats,
+		Attempts: t.Attempts, SentAt: at(t.SentAt), AnsweredAt: at(t.AnsweredAt), Rows: t.RowCount, Cut: t.Cut, Late: t.Late, Stats: t.Stats,
 	}
 }
 
@@ -219,13 +219,14 @@ func (x *export) sheet(ctx context.Context, w *sheet.Writer) error {
 }
 
 func (x *export) nodeSheet(ctx context.Context, w *sheet.Writer) error {
-	err := w.Write(append(nodeColumns(), "state", "message", "attempts", "sent_at", "answered_at", "wall_time_ms", "user_time_ms", "system_time_ms", "memory_bytes"))
+	err := w.Write(append(nodeColumns(), "state", "message", "attempts", "sent_at", "answered_at", "rows", "cut", "late", "wall_time_ms", "user_time_ms", "system_time_ms", "memory_bytes"))
 	if err != nil {
 		return err
 	}
 	err = x.api.results.Targets(ctx, x.query.ID, live.State(x.in.State), func(t live.Target) error {
 		return w.Write([]string{
 			t.NodeID, t.HostIdentifier, t.Hostname, string(t.State), t.Message, strconv.Itoa(t.Attempts), stamp(t.SentAt), stamp(t.AnsweredAt),
+			strconv.Itoa(t.RowCount), strconv.FormatBool(t.Cut), strconv.FormatBool(t.Late),
 			strconv.FormatInt(t.Stats.WallTimeMs, 10), strconv.FormatInt(t.Stats.UserTime, 10),
 			strconv.FormatInt(t.Stats.SystemTime, 10), strconv.FormatInt(t.Stats.Memory, 10),
 		})

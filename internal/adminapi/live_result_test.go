@@ -244,8 +244,8 @@ func TestLivePreview(t *testing.T) {
 	}
 	for sql, want := range map[string]string{
 		"SELECT name FROM os_version":                      "0 run a text of tier 0",
-		"SELECT username FROM users":                       "2 run a text of tier 2 sensitive runs; table users",
-		"SELECT result FROM curl WHERE url = 'http://a.b'": "3 refused a text of tier 3",
+		"SELECT username FROM users":                       "2 run a text of tier 2 sensitive runs: table users",
+		"SELECT result FROM curl WHERE url = 'http://a.b'": "3 refused the policy refuses this text: a text of tier 3",
 		"SELECT nope FROM users":                           "3 refused there is no column nope",
 		"SELECT 1; SELECT 2":                               "3 refused the text has more than one statement",
 	} {

@@ -112,6 +112,9 @@ type LiveNode struct {
 	Attempts       int                `json:"attempts"`
 	SentAt         *time.Time         `json:"sent_at,omitempty"`
 	AnsweredAt     *time.Time         `json:"answered_at,omitempty"`
+	Rows           int                `json:"rows" doc:"How many are kept"`
+	Cut            bool               `json:"cut" doc:"It sent more"`
+	Late           bool               `json:"late" doc:"It answered after the end"`
 	Stats          osquery.QueryStats `json:"stats"`
 }
 

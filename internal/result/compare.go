@@ -89,7 +89,7 @@ func (r *Reader) hosts(ctx context.Context, id string) ([]host, error) {
 	var list []host
 	err := r.targets(ctx, id, answered(), "", func(page []live.Target) error {
 		for _, t := range page {
-			list = append(list, host{Node{t.NodeID, t.HostIdentifier, t.Hostname}, t.State != live.Empty, t.State == live.OverLimit})
+			list = append(list, host{Node{t.NodeID, t.HostIdentifier, t.Hostname}, t.State != live.Empty, t.Cut || t.State == live.OverLimit})
 		}
 		return ctx.Err()
 	})
