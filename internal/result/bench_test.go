@@ -1,5 +1,6 @@
 //go:build unix
 
+//nolint:thelper // the functions of the table are benchmarks, not helpers
 package result_test
 
 import (
