@@ -87,19 +87,21 @@ const nodeRoute = createRoute({
 const liveRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/live",
-  validateSearch: only("sql", "nodes"),
+  validateSearch: only("sql", "nodes", "tags", "where", "all"),
   component: lazyRouteComponent(() => import("./pages/live"), "LivePage"),
 });
 
 const liveIndexRoute = createRoute({
   getParentRoute: () => liveRoute,
   path: "/",
+  validateSearch: only("tab", "kind", "state", "text", "by"),
   component: lazyRouteComponent(() => import("./pages/live-history"), "LiveHistory"),
 });
 
 const liveResultsRoute = createRoute({
   getParentRoute: () => liveRoute,
   path: "$id",
+  validateSearch: only("tab", "filter"),
   component: lazyRouteComponent(() => import("./pages/live-results"), "LiveResultsPage"),
 });
 
@@ -121,6 +123,26 @@ const changeRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/changes/$id",
   component: lazyRouteComponent(() => import("./pages/change"), "ChangePage"),
+});
+
+const carvesRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/carves",
+  validateSearch: only("node", "state", "fetch"),
+  component: lazyRouteComponent(() => import("./pages/carves"), "CarvesPage"),
+});
+
+const carveRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/carves/$id",
+  validateSearch: only("archive"),
+  component: lazyRouteComponent(() => import("./pages/carve"), "CarvePage"),
+});
+
+const triggersRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/triggers",
+  component: lazyRouteComponent(() => import("./pages/triggers"), "TriggersPage"),
 });
 
 const secretsRoute = createRoute({
@@ -145,6 +167,9 @@ const routeTree = rootRoute.addChildren([
     nodeRoute,
     liveRoute.addChildren([liveIndexRoute, liveResultsRoute]),
     eventsRoute,
+    carvesRoute,
+    carveRoute,
+    triggersRoute,
     changesRoute,
     changeRoute,
     secretsRoute,

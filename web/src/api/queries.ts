@@ -10,15 +10,10 @@ import type {
   EventQueries,
   Facets,
   Freeze,
-  Live,
-  LiveAnswers,
-  LivePage,
-  LivePreview,
   NodeActivity,
   NodeConfig,
   NodeDetail,
   NodePage,
-  NodeState,
   Overview,
   PolicyInput,
   PolicyVerdict,
@@ -27,26 +22,25 @@ import type {
   Safe,
   SchemaTable,
   SecretList,
-  Selector,
   Session,
   SetupState,
   Sightings,
   UserList,
 } from "./types";
 
-const seconds = 1000;
+export const seconds = 1000;
 
 /**
  * Refetching a list fetches all of its loaded pages again, one after another:
  * long ones are left as they are.
  */
-const whileShort = {
+export const whileShort = {
   refetchOnMount: isShort,
   refetchOnWindowFocus: isShort,
   refetchOnReconnect: isShort,
 };
 
-function isShort(query: { state: { data?: unknown } }): boolean {
+export function isShort(query: { state: { data?: unknown } }): boolean {
   const data = query.state.data as { pages?: unknown[] } | undefined;
   return (data?.pages?.length ?? 0) <= 3;
 }
@@ -133,47 +127,6 @@ export const secretsQuery = queryOptions({
   queryKey: ["secrets"],
   queryFn: ({ signal }) => api.get<SecretList>("/secrets", undefined, signal),
 });
-
-/** Whether a selector asks for anything. */
-export function selectsSomething(s: Selector): boolean {
-  return Boolean(s.all) || (s.nodes?.length ?? 0) > 0 || (s.tags?.length ?? 0) > 0;
-}
-
-export const previewQuery = (selector: Selector) =>
-  queryOptions({
-    queryKey: ["live", "preview", selector],
-    queryFn: ({ signal }) => api.post<LivePreview>("/live/preview", selector, signal),
-    enabled: selectsSomething(selector),
-    placeholderData: keepPreviousData,
-    refetchInterval: 15 * seconds,
-  });
-
-export const liveListQuery = infiniteQueryOptions({
-  queryKey: ["live", "list"],
-  queryFn: ({ pageParam, signal }) => api.get<LivePage>("/live", { cursor: pageParam }, signal),
-  initialPageParam: "",
-  getNextPageParam: (page) => page.next_cursor,
-  refetchInterval: (query) => (isShort(query) ? 5 * seconds : false),
-  ...whileShort,
-});
-
-export const liveQuery = (id: string) =>
-  queryOptions({
-    queryKey: ["live", id],
-    queryFn: ({ signal }) => api.get<Live>(`/live/${encodeURIComponent(id)}`, undefined, signal),
-    staleTime: Number.POSITIVE_INFINITY, // its stream tells what is new
-  });
-
-export const liveAnswersQuery = (id: string, state: NodeState, poll: boolean) =>
-  infiniteQueryOptions({
-    queryKey: ["live", id, "answers", state],
-    queryFn: ({ pageParam, signal }) =>
-      api.get<LiveAnswers>(`/live/${encodeURIComponent(id)}/answers`, { state, cursor: pageParam, limit: 200 }, signal),
-    initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor,
-    refetchInterval: (query) => (poll && isShort(query) ? 3 * seconds : false),
-    ...whileShort,
-  });
 
 export interface EventsParams {
   query?: string;

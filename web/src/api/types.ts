@@ -122,21 +122,76 @@ export interface SecretList {
   secrets: Secret[];
 }
 
+/** Whom something is for: nodes that any of these means. */
 export interface Selector {
   all?: boolean;
   nodes?: string[];
   tags?: string[];
+  where?: string;
 }
+/** What it takes to run a text; empty without one. */
+export type LiveDecision = "run" | "reason" | "approval" | "refused" | "";
+export interface LivePreviewInput {
+  selector: Selector;
+  sql?: string;
+  sample_percent?: number;
+}
+/** Whom a live query would reach, and what it takes. */
 export interface LivePreview {
   matching: number;
   online: number;
+  platforms: PlatformCount[];
+  asked: number;
+  tier: Tier;
+  decision: LiveDecision;
+  why: string;
+  estimate?: LiveEstimate;
+  nodes: PreviewNode[];
+}
+export interface PlatformCount {
+  platform: string;
+  matching: number;
+  online: number;
+}
+export interface PreviewNode {
+  node_id: string;
+  hostname: string;
+  online: boolean;
+}
+/** What a node spends on a text, by what nodes told of texts like it. */
+export interface LiveEstimate {
+  nodes: number;
+  wall_ms_per_node: number;
+  rows_per_node: number;
+  basis: "live" | "scheduled";
+  at?: string;
+  query?: string; // the scheduled one's name on agents
+}
+/** 0 or absent is the server's own limit. */
+export interface LiveLimits {
+  rows_per_node?: number;
+  bytes_per_node?: number;
+  rows?: number;
+  bytes?: number;
+}
+export interface LiveWaves {
+  first?: number;
+  max_bad_percent?: number;
 }
 export interface LiveInput {
   sql: string;
   selector: Selector;
   expires_seconds?: number;
+  not_before?: string;
+  reason?: string;
+  sample_percent?: number;
+  max_nodes?: number;
+  limits?: LiveLimits;
+  waves?: LiveWaves;
+  rerun_of?: string;
 }
-export type LiveState = "running" | "done" | "expired" | "stopped";
+export type LiveKind = "person" | "enrollment" | "trigger" | "carve";
+export type LiveState = "pending" | "running" | "done" | "expired" | "stopped" | "rejected" | "over_limit";
 export type NodeState =
   | "waiting"
   | "sent"
@@ -147,17 +202,42 @@ export type NodeState =
   | "expired"
   | "stopped"
   | "over_limit";
+export interface LiveApproval {
+  needed: boolean;
+  by?: string;
+  at?: string;
+}
+/** From when a query could be delivered until nodes answered. */
+export interface LiveLatency {
+  first_ms: number;
+  p50_ms: number;
+  p95_ms: number;
+}
 export interface Live {
   id: string;
   sql: string;
   state: LiveState;
+  kind: LiveKind;
+  source?: string;
+  tier?: Tier;
+  reason?: string;
+  selector?: Selector; // absent in lists and streams
   created_by: string;
   created_at: string;
-  expires_at: string;
+  not_before?: string;
+  expires_at?: string; // absent if it stands
   ended_at?: string;
   nodes: number;
   counts: Partial<Record<NodeState, number>>;
   rows: number;
+  bytes?: number;
+  truncated?: boolean;
+  held?: string; // why delivery stands still
+  limits?: LiveLimits;
+  waves?: LiveWaves;
+  rerun_of?: string;
+  approval?: LiveApproval;
+  latency?: LiveLatency;
 }
 export interface LivePage {
   live: Live[];
@@ -176,13 +256,170 @@ export interface LiveAnswer {
   hostname: string;
   state: NodeState;
   message?: string;
+  sent_at?: string;
   answered_at?: string;
+  attempts?: number;
+  late?: boolean; // it came after the end
+  cut?: boolean; // it had more rows than the limits let in
   stats: QueryStats;
   rows: Row[];
 }
 export interface LiveAnswers {
   answers: LiveAnswer[];
   next_cursor?: string;
+}
+export interface ResultColumn {
+  name: string;
+  type: "text" | "integer" | "double";
+}
+export interface ResultRow {
+  node_id: string;
+  host_identifier: string;
+  hostname: string;
+  columns: Row;
+}
+export interface LiveResults {
+  columns: ResultColumn[];
+  rows: ResultRow[];
+  total: number;
+  matched: number;
+  next_cursor?: string;
+}
+export interface ResultGroup {
+  value: string;
+  rows: number;
+  nodes: number;
+}
+export interface LiveGroups {
+  groups: ResultGroup[];
+  distinct: number;
+  more?: boolean; // there are more values than the server tells apart
+  other_rows: number;
+}
+/** Two runs of one text. */
+export interface LiveComparison {
+  added: ResultRow[];
+  gone: ResultRow[];
+  same: number;
+  added_total: number;
+  gone_total: number;
+  nodes?: number; // that answered both
+  only_new?: number;
+  only_old?: number;
+  cut_nodes?: number; // of which not all rows were kept in one of the two
+}
+export interface SavedQueryInput {
+  description: string;
+  sql: string;
+  selector?: Selector;
+}
+export interface SavedQuery extends SavedQueryInput {
+  name: string;
+  created_by: string;
+  updated_by: string;
+  updated_at: string;
+}
+
+export type CarveState = "asked" | "sent" | "scheduled" | "uploading" | "verifying" | "done" | "failed" | "cancelled" | "expired";
+/** How the hash of an archive compares with what the agent said. */
+export type Verification = "matched" | "unavailable" | "mismatch" | "";
+export interface Archive {
+  n: number;
+  path: string;
+  carve_guid?: string;
+  request_id?: string;
+  state: CarveState;
+  size: number;
+  block_size: number;
+  block_count: number;
+  received_blocks: number;
+  sha256?: string;
+  agent_sha256?: string;
+  verification: Verification;
+  format?: "tar" | "tar.zst";
+  files: number;
+  message?: string;
+}
+export interface Carve {
+  id: string;
+  node_id: string;
+  host_identifier: string;
+  hostname: string;
+  paths: string[];
+  state: CarveState;
+  reason?: string;
+  created_by: string;
+  created_at: string;
+  ended_at?: string;
+  kept_until?: string;
+  message?: string;
+  size: number;
+  received: number;
+  archives: Archive[];
+}
+export interface CarveInput {
+  node: string;
+  paths: string[];
+  reason?: string;
+  expires_seconds?: number;
+}
+export interface CarveUsage {
+  bytes: number;
+  limit_bytes: number;
+}
+export interface CarvePage {
+  carves: Carve[];
+  usage: CarveUsage;
+  next_cursor?: string;
+}
+export interface ArchivedFile {
+  path: string;
+  size: number;
+  mode: string;
+  modified?: string;
+  type: string;
+}
+export interface ArchiveFiles {
+  files: ArchivedFile[];
+  truncated: boolean;
+}
+
+export interface TriggerLatency {
+  delivered_p50_ms: number;
+  delivered_p99_ms: number;
+  answered_p50_ms: number;
+  answered_p99_ms: number;
+}
+export interface Trigger {
+  name: string;
+  description: string;
+  has_token: boolean;
+  fired: number;
+  answered: number;
+  last_fired_at?: string;
+  latency?: TriggerLatency;
+}
+export interface TriggerToken {
+  token: string;
+}
+export interface EnrollmentQuery {
+  name: string;
+  description?: string;
+  sql?: string;
+  selector?: string;
+  live_id?: string;
+  nodes?: number;
+  answered?: number;
+  failed?: number;
+  waiting?: number;
+}
+/** How long a group of nodes takes to answer at most, and took. */
+export interface LiveBound {
+  group: string;
+  nodes: number;
+  poll_seconds_max: number;
+  guaranteed_seconds: number;
+  observed: { answered: number; p50_ms: number; p99_ms: number };
 }
 
 export interface Event {

@@ -1,21 +1,27 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { getRouteApi, Outlet, useNavigate, useParams } from "@tanstack/react-router";
+import { getRouteApi, Link, Outlet, useNavigate, useParams } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
 import { api, ApiError } from "@/api/client";
-import { liveQuery, previewQuery, schemaQuery, selectsSomething } from "@/api/queries";
+import { refreshLive } from "@/api/live";
+import { schemaQuery } from "@/api/queries";
 import type { Live, LiveInput, Selector } from "@/api/types";
 import { makeSchema } from "@/editor/completion";
 import { SchemaPanel } from "@/editor/schema-panel";
 import { SqlEditor, type SqlEditorHandle } from "@/editor/sql-editor";
+import { copyText } from "@/lib/copy";
 import { cx } from "@/lib/cx";
-import { formatCount, plural } from "@/lib/format";
-import { useDebounced, useRemembered, useTitle } from "@/lib/hooks";
-import { loadDraft, saveDraft } from "@/lib/live-draft";
+import { useRemembered, useTitle } from "@/lib/hooks";
+import { countOptions, inputOf, loadDraft, saveDraft, type LiveDraft } from "@/lib/live-draft";
+import { linkTo, targetsOf } from "@/lib/live-link";
 import { statementAt, tableAt, tablesOf } from "@/lib/sql";
-import { Button, Select, Spinner } from "@/ui/controls";
+import { Button, buttonClass, Select } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
+import { Menu, useNotify } from "@/ui/overlay";
 import { LiveEditorContext } from "./live-context";
+import { LiveOptions } from "./live-options";
+import { RunBar } from "./live-run";
+import { SaveQueryDialog } from "./save-query";
 import { TargetPicker } from "./target-picker";
 import { useVerdict, VerdictLine } from "./verdict";
 
@@ -32,25 +38,11 @@ const expiries = [
 /** The editor and the targets; below them the history or one query's results. */
 export function LivePage() {
   useTitle("Live query");
-  const search = route.useSearch();
   const { id } = useParams({ strict: false });
-  const navigate = useNavigate();
-  const client = useQueryClient();
   const editor = useRef<SqlEditorHandle>(null);
-
-  const [draft, setDraft] = useState(() => {
-    const kept = loadDraft();
-    return {
-      ...kept,
-      ...(search.sql ? { sql: search.sql } : {}),
-      ...(search.nodes ? { selector: { nodes: search.nodes.split(",") } } : {}),
-    };
-  });
-  useEffect(() => saveDraft(draft), [draft]);
-  useEffect(() => {
-    if (search.sql || search.nodes) void navigate({ to: ".", search: {}, replace: true });
-  }, [search, navigate]);
+  const [draft, setDraft] = useDraft();
   const setSql = (sql: string) => setDraft((d) => ({ ...d, sql }));
+  const setSelector = (selector: Selector) => setDraft((d) => ({ ...d, selector }));
 
   const [cursor, setCursor] = useState(0);
   const { data: tables } = useQuery(schemaQuery);
@@ -61,33 +53,34 @@ export function LivePage() {
   const atCursor = useMemo(() => tableAt(sql, at), [sql, at]);
   const { verdict, failed, found, refused } = useVerdict(draft.sql);
   const [panel, setPanel] = useRemembered("schema-panel", true);
-
-  const start = useMutation({
-    mutationFn: (input: LiveInput) => api.post<Live>("/live", input),
-    onSuccess: (live) => {
-      client.setQueryData(liveQuery(live.id).queryKey, live);
-      void client.invalidateQueries({ queryKey: ["live", "list"] });
-      void client.invalidateQueries({ queryKey: ["overview"] });
-      void navigate({ to: "/live/$id", params: { id: live.id } });
-    },
-  });
-  const ready = draft.sql.trim() !== "" && selectsSomething(draft.selector) && !refused;
-  const run = () => {
-    if (ready && !start.isPending) start.mutate({ sql: draft.sql, selector: draft.selector, expires_seconds: draft.expires });
-  };
+  const [options, setOptions] = useState(false);
+  const start = useStart();
+  const runBar = useRef<{ run: () => void }>(null);
 
   return (
-    <LiveEditorContext value={{ sql: draft.sql, setSql: (next) => { setSql(next); editor.current?.focus(); } }}>
+    <LiveEditorContext
+      value={{
+        sql: draft.sql,
+        setSql: (next) => {
+          setSql(next);
+          editor.current?.focus();
+        },
+        load: (next, selector) => {
+          setDraft((d) => ({ ...d, sql: next, selector: selector ?? d.selector }));
+          editor.current?.focus();
+        },
+      }}
+    >
       <div className={cx("grid h-full min-h-0", panel ? "grid-cols-[minmax(0,1fr)_19rem]" : "grid-cols-[minmax(0,1fr)]")}>
         <div className="flex min-h-0 min-w-0 flex-col gap-3 overflow-auto px-5 py-4">
           <h1 className="sr-only">Live query</h1>
           <section aria-label="Query" className="flex shrink-0 flex-col rounded-lg border border-line bg-surface shadow-card focus-within:border-accent/60">
-            <div className={cx("relative max-h-[60vh] min-h-20 resize-y overflow-hidden rounded-t-lg", id ? "h-28" : "h-44")}>
-              <SqlEditor ref={editor} value={draft.sql} onChange={setSql} onCursor={setCursor} onRun={run} schema={schema} found={found} />
+            <div className={cx("relative max-h-[60vh] min-h-16 resize-y overflow-hidden rounded-t-lg", id ? "h-20" : "h-40")}>
+              <SqlEditor ref={editor} value={draft.sql} onChange={setSql} onCursor={setCursor} onRun={() => runBar.current?.run()} schema={schema} found={found} />
             </div>
             <VerdictLine verdict={verdict} failed={failed} />
-            <div className="flex min-h-12 flex-wrap items-center gap-2 border-t border-line px-3 py-2">
-              <TargetPicker selector={draft.selector} onChange={(selector) => setDraft((d) => ({ ...d, selector }))} />
+            <div className="flex min-h-11 flex-wrap items-center gap-2 border-t border-line px-3 py-2">
+              <TargetPicker selector={draft.selector} onChange={setSelector} />
               <div className="ml-auto flex items-center gap-2">
                 <Select
                   label="How long to wait for nodes"
@@ -97,10 +90,24 @@ export function LivePage() {
                   onChange={(v) => setDraft((d) => ({ ...d, expires: Number(v) }))}
                   options={expiries}
                 />
+                <Button size="sm" aria-expanded={options} onClick={() => setOptions(!options)}>
+                  Options{countOptions(draft) > 0 && ` (${countOptions(draft)})`}
+                </Button>
                 {!panel && <Button size="sm" icon="panel" aria-label="Show the schema" onClick={() => setPanel(true)} />}
-                <RunButton selector={draft.selector} ready={ready} refused={refused} busy={start.isPending} onRun={run} />
               </div>
             </div>
+            {options && <LiveOptions draft={draft} onChange={(change) => setDraft((d) => ({ ...d, ...change }))} />}
+            <RunBar
+              ref={runBar}
+              draft={draft}
+              refused={refused}
+              busy={start.isPending}
+              error={start.error}
+              onRun={(reason) => start.mutate(inputOf(draft, reason))}
+              onSelector={setSelector}
+            >
+              <DraftMenu draft={draft} onSql={setSql} />
+            </RunBar>
           </section>
           {start.error && <ErrorNote error={start.error} title={isForbidden(start.error) ? "You may not send this query" : "The query was not sent"} />}
           <Outlet />
@@ -121,48 +128,75 @@ export function LivePage() {
 
 const isForbidden = (error: Error): boolean => error instanceof ApiError && error.status === 403;
 
-interface RunButtonProps {
-  selector: Selector;
-  ready: boolean;
-  /** Why the policy refuses it, if it does; the server decides once more. */
-  refused: string | undefined;
-  busy: boolean;
-  onRun: () => void;
+/** The draft, begun by what the address fills in. Nothing runs by an address. */
+function useDraft(): [LiveDraft, React.Dispatch<React.SetStateAction<LiveDraft>>] {
+  const search = route.useSearch();
+  const navigate = useNavigate();
+  const { sql, nodes, tags, where, all } = search;
+  const [draft, setDraft] = useState(() => ({ ...loadDraft(), ...filledIn(search) }));
+  useEffect(() => saveDraft(draft), [draft]);
+  const link = Boolean(sql ?? nodes ?? tags ?? where ?? all);
+  const used = useRef(true); // the first one is in the initial state
+  useEffect(() => {
+    if (!link) {
+      used.current = false;
+      return;
+    }
+    if (!used.current) setDraft((d) => ({ ...d, ...filledIn({ sql, nodes, tags, where, all }) }));
+    void navigate({ to: ".", search: {}, replace: true });
+  }, [link, sql, nodes, tags, where, all, navigate]);
+  return [draft, setDraft];
 }
 
-function RunButton({ selector, ready, refused, busy, onRun }: RunButtonProps) {
-  const settled = useDebounced(selector, 150);
-  const some = selectsSomething(selector);
-  const { data, isFetching, error } = useQuery(previewQuery(settled));
-  const none = some && data?.matching === 0;
+interface Filled {
+  sql?: string | undefined;
+  nodes?: string | undefined;
+  tags?: string | undefined;
+  where?: string | undefined;
+  all?: string | undefined;
+}
+
+function filledIn({ sql, ...targets }: Filled): Partial<LiveDraft> {
+  const selector = targetsOf(targets as Parameters<typeof targetsOf>[0]);
+  return { ...(sql ? { sql } : {}), ...(selector ? { selector } : {}) };
+}
+
+function useStart() {
+  const client = useQueryClient();
+  const navigate = useNavigate();
+  return useMutation({
+    mutationFn: (input: LiveInput) => api.post<Live>("/live", input),
+    onSuccess: (live) => {
+      refreshLive(client, live);
+      void navigate({ to: "/live/$id", params: { id: live.id } });
+    },
+  });
+}
+
+/** What can be done with the text and its targets beside running them. */
+function DraftMenu({ draft, onSql }: { draft: LiveDraft; onSql: (sql: string) => void }) {
+  const [saving, setSaving] = useState(false);
+  const notify = useNotify();
+  const share = async () => {
+    const link = linkTo(location.origin, draft.sql, draft.selector);
+    if (link === undefined) notify.failed("The list of nodes is too long for a link. Tag the nodes, or save the query.");
+    else if (await copyText(link)) notify.done("The link is copied. It fills in the text and the targets, and runs nothing.");
+    else notify.failed(`The browser did not let it be copied: ${link}`);
+  };
   return (
     <>
-      <span className="tnum flex items-center gap-1.5 text-xs whitespace-nowrap text-fg-3" role="status" aria-label="Reach">
-        {refused ? (
-          <span className="text-bad">refused by the policy</span>
-        ) : !some ? (
-          "no targets yet"
-        ) : error ? (
-          <span className="text-bad">{error.message}</span>
-        ) : data ? (
-          <span>
-            hits <strong className="font-semibold text-fg">{plural(data.matching, "node")}</strong>, {formatCount(data.online)} online
-          </span>
-        ) : (
-          isFetching && <Spinner size={12} />
-        )}
-      </span>
-      <Button
-        tone="primary"
-        size="sm"
-        icon="play"
-        busy={busy}
-        disabled={!ready || none}
-        onClick={onRun}
-        title={refused ? `The policy refuses this text: ${refused}` : "Ctrl+Enter in the editor"}
-      >
-        Run
-      </Button>
+      <Link to="/live" search={{ tab: "saved" }} className={buttonClass("ghost", "sm")}>
+        Saved queries
+      </Link>
+      <Menu
+        trigger={<Button size="sm" tone="ghost" icon="more" aria-label="More" />}
+        items={[
+          { label: "Save as…", icon: "save", onSelect: () => setSaving(true) },
+          { label: "Copy a link that fills this in", icon: "link", onSelect: () => void share() },
+          { label: "Empty the editor", icon: "x", onSelect: () => onSql("") },
+        ]}
+      />
+      <SaveQueryDialog open={saving} onOpenChange={setSaving} sql={draft.sql} selector={draft.selector} />
     </>
   );
 }

@@ -14,6 +14,8 @@ import { Button, buttonClass } from "@/ui/controls";
 import { Ago, Badge, Card, Empty, ErrorNote, Facts, Loading, Notice, StatusDot, TagBadge, type BadgeTone } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
 import { Confirm, useNotify } from "@/ui/overlay";
+import { CarveList } from "./carve-list";
+import { FetchDialog } from "./fetch-files";
 import { ConfigTab } from "./node-config";
 import { HistoryTab } from "./node-history";
 import { ReasonDialog } from "./reason-dialog";
@@ -51,6 +53,7 @@ export function NodePage() {
           <Tab value="details">Details</Tab>
           <Tab value="events">Events</Tab>
           <Tab value="history">History</Tab>
+          <Tab value="carves">Carves</Tab>
           {node.status !== "gone" && <Tab value="config">Config</Tab>}
         </Tabs.List>
         <Tabs.Content value="details">
@@ -61,6 +64,11 @@ export function NodePage() {
         </Tabs.Content>
         <Tabs.Content value="history">
           <HistoryTab node={node} />
+        </Tabs.Content>
+        <Tabs.Content value="carves">
+          <Card flush className="h-96 overflow-hidden">
+            <CarveList params={{ node: node.id }} empty={<Empty icon="carves" title="Nothing was fetched from this node">Fetch files asks it for them.</Empty>} />
+          </Card>
         </Tabs.Content>
         <Tabs.Content value="config">
           <ConfigTab node={node} />
@@ -112,6 +120,7 @@ type Action = "quarantine" | "release" | "revoke" | "delete";
 /** What can be done to the node; each says before what will happen. */
 function Actions({ node }: { node: NodeDetail }) {
   const [asking, setAsking] = useState<Action | null>(null);
+  const [fetching, setFetching] = useState(false);
   const name = visible(node.hostname || node.host_identifier);
   const act = useNodeAction(node, name, () => setAsking(null));
   const quarantined = node.status === "quarantined";
@@ -137,9 +146,15 @@ function Actions({ node }: { node: NodeDetail }) {
         Delete
       </Button>
       {!quarantined && (
-        <Link to="/live" search={{ nodes: node.id }} className={buttonClass("primary")}>
-          <Icon name="live" size={15} /> Query this node
-        </Link>
+        <>
+          <Button icon="download" onClick={() => setFetching(true)}>
+            Fetch files
+          </Button>
+          <Link to="/live" search={{ nodes: node.id }} className={buttonClass("primary")}>
+            <Icon name="live" size={15} /> Query this node
+          </Link>
+          <FetchDialog open={fetching} onOpenChange={setFetching} node={node.id} />
+        </>
       )}
       <ReasonDialog
         open={asking === "quarantine"}

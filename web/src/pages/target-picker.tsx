@@ -1,18 +1,26 @@
-import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { Popover } from "radix-ui";
+import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
+import { Popover, Tabs } from "radix-ui";
 import { useState, type ReactNode } from "react";
 
-import { facetsQuery, nodeQuery, nodesQuery, selectsSomething } from "@/api/queries";
-import type { Selector } from "@/api/types";
+import { api } from "@/api/client";
+import { selectsSomething } from "@/api/live";
+import { facetsQuery, nodeQuery, nodesQuery, type NodesParams } from "@/api/queries";
+import type { NodePage, Selector } from "@/api/types";
+import { cx } from "@/lib/cx";
 import { formatCount, plural } from "@/lib/format";
-import { useDebounced } from "@/lib/hooks";
+import { useDebounced, useRemembered } from "@/lib/hooks";
+import { namesIn } from "@/lib/live-link";
 import { Agent, visible } from "@/lib/text";
-import { Button, Input } from "@/ui/controls";
+import { Button, Checkbox, Input, inputClass } from "@/ui/controls";
 import { StatusDot } from "@/ui/display";
 import { Icon } from "@/ui/icons";
+import { useNotify } from "@/ui/overlay";
 
 /** So many nodes are shown one by one. */
 const mostChips = 4;
+
+/** So many nodes can be named one by one; the server takes no more. */
+const mostNamed = 10_000;
 
 /** Says whom a live query is for: nobody, until asked. */
 export function TargetPicker({ selector, onChange }: { selector: Selector; onChange: (selector: Selector) => void }) {
@@ -23,6 +31,7 @@ export function TargetPicker({ selector, onChange }: { selector: Selector; onCha
     if (next.all) out.all = true;
     if (next.nodes?.length) out.nodes = next.nodes;
     if (next.tags?.length) out.tags = next.tags;
+    if (next.where) out.where = next.where;
     onChange(out);
   };
   return (
@@ -38,6 +47,14 @@ export function TargetPicker({ selector, onChange }: { selector: Selector; onCha
           <Icon name="tag" size={12} /> <Agent>{t}</Agent>
         </Chip>
       ))}
+      {selector.where && (
+        <Chip label="expression" onRemove={() => set({ ...selector, where: "" })}>
+          <Icon name="filter" size={12} />
+          <span className="truncate font-mono text-2xs" title={visible(selector.where)}>
+            <Agent>{selector.where}</Agent>
+          </span>
+        </Chip>
+      )}
       {nodes.length <= mostChips ? (
         nodes.map((id) => (
           <Chip key={id} label={`node ${visible(id)}`} onRemove={() => set({ ...selector, nodes: nodes.filter((x) => x !== id) })}>
@@ -86,28 +103,69 @@ function AddTarget({ selector, onChange }: { selector: Selector; onChange: (sele
           sideOffset={5}
           collisionPadding={12}
           aria-label="Choose targets"
-          className="pop z-50 flex max-h-[min(26rem,var(--radix-popover-content-available-height))] w-80 flex-col rounded-lg border border-line-strong bg-raised shadow-pop"
+          className="pop z-50 flex max-h-[min(28rem,var(--radix-popover-content-available-height))] w-80 flex-col rounded-lg border border-line-strong bg-raised shadow-pop"
         >
-          <Choices selector={selector} onChange={onChange} onDone={() => setOpen(false)} />
+          <Ways selector={selector} onChange={onChange} onDone={() => setOpen(false)} />
         </Popover.Content>
       </Popover.Portal>
     </Popover.Root>
   );
 }
 
-function Choices({ selector, onChange, onDone }: { selector: Selector; onChange: (s: Selector) => void; onDone: () => void }) {
+interface WayProps {
+  selector: Selector;
+  onChange: (s: Selector) => void;
+  onDone: () => void;
+}
+
+/** Targets are found and chosen, pasted, or described. */
+function Ways(props: WayProps) {
+  const tab = (value: string, label: string) => (
+    <Tabs.Trigger
+      value={value}
+      className="-mb-px h-8.5 border-b-2 border-transparent px-2.5 text-xs font-medium text-fg-3 hover:text-fg data-[state=active]:border-accent data-[state=active]:text-fg"
+    >
+      {label}
+    </Tabs.Trigger>
+  );
+  return (
+    <Tabs.Root defaultValue="find" className="flex min-h-0 flex-1 flex-col">
+      <Tabs.List aria-label="Ways to choose targets" className="flex shrink-0 border-b border-line px-1">
+        {tab("find", "Find")}
+        {tab("paste", "Paste a list")}
+        {tab("where", "Expression")}
+      </Tabs.List>
+      <Tabs.Content value="find" className="flex min-h-0 flex-1 flex-col data-[state=inactive]:hidden">
+        <Choices {...props} />
+      </Tabs.Content>
+      <Tabs.Content value="paste">
+        <Paste {...props} />
+      </Tabs.Content>
+      <Tabs.Content value="where">
+        <Expression {...props} />
+      </Tabs.Content>
+    </Tabs.Root>
+  );
+}
+
+function Choices({ selector, onChange, onDone }: WayProps) {
   const [text, setText] = useState("");
+  const [online, setOnline] = useRemembered("targets-online", false);
   const search = useDebounced(text.trim(), 150);
   const { data: facets } = useQuery(facetsQuery);
-  const { data: found } = useInfiniteQuery({ ...nodesQuery(search ? { search } : {}, 20), refetchInterval: false });
+  const params: NodesParams = { ...(search ? { search } : {}), ...(online ? { status: "online" } : {}) };
+  const { data: found } = useInfiniteQuery({ ...nodesQuery(params, 20), refetchInterval: false });
   const tags = (facets?.tags ?? []).filter((t) => t.value.toLowerCase().includes(text.trim().toLowerCase())).slice(0, search ? 8 : 12);
   const nodes = found?.pages[0]?.nodes ?? [];
   const toggle = (list: string[] | undefined, value: string): string[] =>
     list?.includes(value) ? list.filter((x) => x !== value) : [...(list ?? []), value];
   return (
     <>
-      <div className="border-b border-line p-2">
+      <div className="flex flex-col gap-2 border-b border-line p-2">
         <Input autoFocus type="search" aria-label="Search tags and nodes" placeholder="Search tags and nodes" value={text} onChange={(e) => setText(e.target.value)} />
+        <label className="flex items-center gap-2 px-0.5 text-xs text-fg-2">
+          <Checkbox label="Only nodes that are online" checked={online} onChange={setOnline} /> Only nodes that are online
+        </label>
       </div>
       <div className="min-h-0 flex-1 overflow-auto p-1">
         {!text && (
@@ -122,18 +180,19 @@ function Choices({ selector, onChange, onDone }: { selector: Selector; onChange:
             <Icon name="nodes" size={14} className="text-fg-3" /> All nodes
           </Choice>
         )}
-        {tags.length > 0 && <Heading>Tags</Heading>}
-        {tags.map((t) => (
-          <Choice
-            key={t.value}
-            on={selector.tags?.includes(t.value) ?? false}
-            onClick={() => onChange({ ...selector, tags: toggle(selector.tags, t.value) })}
-            hint={formatCount(t.count)}
-          >
-            <Icon name="tag" size={14} className="text-fg-3" />
-            <Agent className="truncate">{t.value}</Agent>
-          </Choice>
-        ))}
+        {tags.length > 0 && !online && <Heading>Tags</Heading>}
+        {!online &&
+          tags.map((t) => (
+            <Choice
+              key={t.value}
+              on={selector.tags?.includes(t.value) ?? false}
+              onClick={() => onChange({ ...selector, tags: toggle(selector.tags, t.value) })}
+              hint={formatCount(t.count)}
+            >
+              <Icon name="tag" size={14} className="text-fg-3" />
+              <Agent className="truncate">{t.value}</Agent>
+            </Choice>
+          ))}
         {nodes.length > 0 && <Heading>Nodes</Heading>}
         {nodes.map((n) => (
           <Choice
@@ -147,9 +206,103 @@ function Choices({ selector, onChange, onDone }: { selector: Selector; onChange:
             <Agent className="truncate">{n.hostname || n.host_identifier}</Agent>
           </Choice>
         ))}
-        {tags.length === 0 && nodes.length === 0 && found && <p className="px-3 py-6 text-center text-sm text-fg-3">Nothing matches.</p>}
+        {(tags.length === 0 || online) && nodes.length === 0 && found && <p className="px-3 py-6 text-center text-sm text-fg-3">Nothing matches.</p>}
       </div>
+      {(search || online) && <AddFound params={params} total={found?.pages[0]?.total ?? 0} selector={selector} onChange={onChange} onDone={onDone} />}
     </>
+  );
+}
+
+/** Names all nodes that were found, as they are now. */
+function AddFound({ params, total, selector, onChange, onDone }: WayProps & { params: NodesParams; total: number }) {
+  const notify = useNotify();
+  const add = useMutation({
+    mutationFn: () => idsOf(params),
+    onSuccess: (ids) => {
+      onChange({ ...selector, nodes: [...new Set([...(selector.nodes ?? []), ...ids])] });
+      onDone();
+    },
+    onError: notify.failed,
+  });
+  if (total === 0) return null;
+  return (
+    <div className="shrink-0 border-t border-line p-2">
+      <Button size="sm" className="w-full" busy={add.isPending} disabled={total > mostNamed} onClick={() => add.mutate()}>
+        {total > mostNamed ? `${formatCount(total)} are too many to name; use an expression` : `Add all ${plural(total, params.status ? "online node" : "node")} found`}
+      </Button>
+    </div>
+  );
+}
+
+async function idsOf(params: NodesParams): Promise<string[]> {
+  const ids: string[] = [];
+  let cursor: string | undefined;
+  do {
+    const page: NodePage = await api.get<NodePage>("/nodes", { ...params, limit: 1000, cursor });
+    ids.push(...page.nodes.map((n) => n.id));
+    cursor = page.next_cursor;
+  } while (cursor && ids.length < mostNamed);
+  return ids;
+}
+
+function Paste({ selector, onChange, onDone }: WayProps) {
+  const [text, setText] = useState("");
+  const names = namesIn(text);
+  return (
+    <form
+      className="flex flex-col gap-2 p-2"
+      onSubmit={(e) => {
+        e.preventDefault();
+        onChange({ ...selector, nodes: [...new Set([...(selector.nodes ?? []), ...names])] });
+        onDone();
+      }}
+    >
+      <textarea
+        autoFocus
+        aria-label="Names of nodes"
+        placeholder={"Hostnames, host identifiers or ids,\nseparated by lines, spaces or commas"}
+        className={cx(inputClass, "h-44 resize-none py-1.5 font-mono text-xs")}
+        value={text}
+        spellCheck={false}
+        onChange={(e) => setText(e.target.value)}
+      />
+      <Button type="submit" size="sm" tone="primary" disabled={names.length === 0 || names.length > mostNamed}>
+        {names.length > mostNamed ? `At most ${formatCount(mostNamed)} names` : names.length === 0 ? "Add" : `Add ${plural(names.length, "name")}`}
+      </Button>
+    </form>
+  );
+}
+
+function Expression({ selector, onChange, onDone }: WayProps) {
+  const [text, setText] = useState(selector.where ?? "");
+  return (
+    <form
+      className="flex flex-col gap-2 p-2"
+      onSubmit={(e) => {
+        e.preventDefault();
+        onChange({ ...selector, where: text.trim() });
+        onDone();
+      }}
+    >
+      <textarea
+        autoFocus
+        aria-label="Expression"
+        placeholder={'platform = linux and not tag in (db, web)'}
+        className={cx(inputClass, "h-20 resize-none py-1.5 font-mono text-xs")}
+        value={text}
+        spellCheck={false}
+        onChange={(e) => setText(e.target.value)}
+        onKeyDown={(e) => {
+          if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) e.currentTarget.form?.requestSubmit();
+        }}
+      />
+      <p className="px-0.5 text-xs text-fg-3">
+        tag, hostname, platform, os, osquery_version, host_identifier, secret, or what the agent told as table.column; = != &lt; &lt;= &gt; &gt;= in, and or not; * and ? stand for anything.
+      </p>
+      <Button type="submit" size="sm" tone="primary" disabled={text.trim() === "" && !selector.where}>
+        Use it
+      </Button>
+    </form>
   );
 }
 

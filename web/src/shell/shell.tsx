@@ -25,6 +25,8 @@ const mainNav: NavEntry[] = [
   { to: "/nodes", label: "Nodes", icon: "nodes", keys: "g n" },
   { to: "/live", label: "Live query", icon: "live", keys: "g q" },
   { to: "/events", label: "Events", icon: "events", keys: "g e" },
+  { to: "/carves", label: "Carves", icon: "carves", keys: "g f" },
+  { to: "/triggers", label: "Triggers", icon: "triggers", keys: "g t" },
   { to: "/changes", label: "Changes", icon: "changes", keys: "g c" },
 ];
 const adminNav: NavEntry[] = [
@@ -222,6 +224,8 @@ const shortcuts: [string, string][] = [
   ["g n", "Nodes"],
   ["g q", "Live query"],
   ["g e", "Events"],
+  ["g f", "Carves: fetched files"],
+  ["g t", "Triggers and enrollment queries"],
   ["g c", "Changes"],
   ["g s", "Enroll secrets"],
   ["g a", "Audit log"],

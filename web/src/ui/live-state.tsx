@@ -20,13 +20,25 @@ export function settledCount(live: Live): number {
   return live.nodes - (live.counts.waiting ?? 0) - (live.counts.sent ?? 0);
 }
 
-const stateTones: Record<LiveState, BadgeTone> = { running: "accent", done: "ok", expired: "warn", stopped: "neutral" };
+/** Whether something is still to come of a query, or to be decided. */
+export const isOpenLive = (live: Live): boolean => live.state === "running" || live.state === "pending";
 
-export function LiveStateBadge({ state }: { state: LiveState }) {
+const stateTones: Record<LiveState, BadgeTone> = {
+  pending: "warn",
+  running: "accent",
+  done: "ok",
+  expired: "warn",
+  stopped: "neutral",
+  rejected: "bad",
+  over_limit: "warn",
+};
+
+export function LiveStateBadge({ state, held }: { state: LiveState; held?: boolean }) {
+  if (state === "running" && held) return <Badge tone="warn">held</Badge>;
   return (
-    <Badge tone={stateTones[state]}>
+    <Badge tone={stateTones[state] ?? "neutral"}>
       {state === "running" && <Spinner size={10} />}
-      {state}
+      {state.replace("_", " ")}
     </Badge>
   );
 }
