@@ -394,29 +394,40 @@ export interface Trigger {
   name: string;
   description: string;
   has_token: boolean;
-  fired: number;
+  token_since?: string;
+  fired: number; // within 30 days
   answered: number;
   last_fired_at?: string;
   latency?: TriggerLatency;
 }
 export interface TriggerToken {
   token: string;
+  url?: string;
+}
+/** What became of a payload. */
+export interface Fired {
+  live_id: string;
+  node_id: string;
+  duplicate: boolean; // the same started live_id before
 }
 export interface EnrollmentQuery {
   name: string;
-  description?: string;
-  sql?: string;
-  selector?: string;
-  live_id?: string;
-  nodes?: number;
-  answered?: number;
-  failed?: number;
-  waiting?: number;
+  description: string;
+  selector: string;
+  sql: string;
+  live_id: string;
+  asked: number;
+  answered: number;
+  waiting: number;
+  failed: number;
+  expired: number;
+  latency?: TriggerLatency; // from the enrolment
 }
-/** How long a group of nodes takes to answer at most, and took. */
+/** How long a group of nodes takes to be asked at most, and how long answers took. */
 export interface LiveBound {
-  group: string;
+  group: string; // a selector
   nodes: number;
+  mute?: number; // whose config turns live queries off
   poll_seconds_max: number;
   guaranteed_seconds: number;
   observed: { answered: number; p50_ms: number; p99_ms: number };

@@ -29,7 +29,7 @@ const columns: GridColumn<Line>[] = [
   { id: "type", header: "Type", width: "96px", cell: (f) => <Agent className="text-fg-2">{f.type}</Agent> },
   { id: "size", header: "Size", width: "110px", align: "right", sortable: true, cell: (f) => <span title={plural(f.size, "byte")}>{formatBytes(f.size)}</span> },
   { id: "mode", header: "Mode", width: "110px", cell: (f) => <Agent className="font-mono text-xs text-fg-2">{String(f.mode)}</Agent> },
-  { id: "modified", header: "Modified", width: "160px", sortable: true, cell: (f) => <span className="tnum text-fg-2">{formatTime(f.modified)}</span> },
+  { id: "modified", header: "Modified", width: "180px", sortable: true, cell: (f) => <span className="tnum text-fg-2">{formatTime(f.modified)}</span> },
 ];
 
 const compare: Record<string, (a: Line, b: Line) => number> = {

@@ -93,6 +93,8 @@ function differences(c: LiveComparison | undefined): Difference[] {
   return [...c.added.map(as("added", 0)), ...c.gone.map(as("gone", c.added.length))];
 }
 
+const numeric = /^(-?\d+(\.\d+)?)?$/;
+
 function columnsOf(rows: Difference[]): GridColumn<Difference>[] {
   const names = [...new Set(rows.flatMap((d) => Object.keys(d.row.columns)))];
   return [
@@ -109,6 +111,7 @@ function columnsOf(rows: Difference[]): GridColumn<Difference>[] {
     },
     ...names.map(
       (name): GridColumn<Difference> => ({
+        ...(rows.every((d) => numeric.test(d.row.columns[name] ?? "")) ? { align: "right" as const } : {}),
         id: name,
         header: <Agent>{name}</Agent>,
         width: "minmax(110px, 1fr)",

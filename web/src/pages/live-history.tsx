@@ -210,10 +210,10 @@ function HistoryTable({ list, onUse }: { list: Live[]; onUse: (live: Live) => vo
       <thead>
         <tr className="h-8 border-b border-line text-left text-xs text-fg-3 [&>th]:px-3 [&>th]:font-medium [&>th:first-child]:pl-4">
           <th>Query</th>
-          <th className="w-28">State</th>
-          <th className="w-32">Nodes</th>
+          <th className="w-26">State</th>
+          <th className="w-30">Nodes</th>
           <th className="w-18 text-right">Rows</th>
-          <th className="w-32">Asked</th>
+          <th className="w-30">Asked</th>
           <th className="w-16">
             <span className="sr-only">Actions</span>
           </th>
@@ -226,8 +226,14 @@ function HistoryTable({ list, onUse }: { list: Live[]; onUse: (live: Live) => vo
             className="h-11 cursor-pointer border-b border-line/70 last:border-0 hover:bg-hover [&>td]:px-3 [&>td:first-child]:pl-4"
             onClick={() => void navigate({ to: "/live/$id", params: { id: l.id } })}
           >
-            <td className="truncate">
-              <Link to="/live/$id" params={{ id: l.id }} title={visible(l.sql)} className="font-mono text-xs hover:text-accent" onClick={(e) => e.stopPropagation()}>
+            <td className="py-1">
+              <Link
+                to="/live/$id"
+                params={{ id: l.id }}
+                title={visible(l.sql)}
+                className="line-clamp-2 font-mono text-xs leading-4 break-words hover:text-accent"
+                onClick={(e) => e.stopPropagation()}
+              >
                 <Agent>{l.sql.replace(/\s+/g, " ").trim()}</Agent>
               </Link>
               <LiveOrigin live={l} />
@@ -264,7 +270,7 @@ function HistoryTable({ list, onUse }: { list: Live[]; onUse: (live: Live) => vo
 export function LiveOrigin({ live: l }: { live: Live }) {
   if (!l.kind || l.kind === "person") return null;
   return (
-    <span className="ml-2">
+    <span className="inline-flex max-w-full">
       <Badge>
         {l.kind}
         {l.source && l.kind !== "carve" && <Agent className="font-mono text-2xs">{l.source}</Agent>}

@@ -92,7 +92,7 @@ const sent: GridColumn<LiveAnswer> = {
 const when: GridColumn<LiveAnswer> = {
   id: "when",
   header: "answered",
-  width: "160px",
+  width: "148px",
   cell: (a) => (
     <span className="inline-flex items-center gap-1.5 text-fg-2">
       <Ago time={a.answered_at} />
@@ -120,10 +120,10 @@ const message: GridColumn<LiveAnswer> = {
   ),
 };
 const spent: GridColumn<LiveAnswer>[] = [
-  { id: "rows", header: "rows", width: "90px", align: "right", cell: (a) => formatCount(a.rows?.length ?? 0) },
-  { id: "wall", header: "wall time", width: "110px", align: "right", cell: (a) => `${formatCount(a.stats.wall_time_ms)} ms` },
-  { id: "cpu", header: "CPU", width: "100px", align: "right", cell: (a) => `${formatCount(a.stats.user_time + a.stats.system_time)} ms` },
-  { id: "memory", header: "memory", width: "110px", align: "right", cell: (a) => formatBytes(Math.max(0, a.stats.memory)) },
+  { id: "rows", header: "rows", width: "76px", align: "right", cell: (a) => formatCount(a.rows?.length ?? 0) },
+  { id: "wall", header: "wall time", width: "100px", align: "right", cell: (a) => `${formatCount(a.stats.wall_time_ms)} ms` },
+  { id: "cpu", header: "CPU", width: "84px", align: "right", cell: (a) => `${formatCount(a.stats.user_time + a.stats.system_time)} ms` },
+  { id: "memory", header: "memory", width: "96px", align: "right", cell: (a) => formatBytes(Math.max(0, a.stats.memory)) },
   { id: "rest", header: "", width: "minmax(0, 1fr)", cell: () => null },
 ];
 

@@ -94,7 +94,7 @@ function Figures({ live }: { live: Live }) {
   else if (running) parts.push(live.expires_at ? `${formatDuration(took)}, ends in ${formatDuration(Math.max(0, (Date.parse(live.expires_at) - now) / 1000))}` : "until it is replaced");
   else if (live.state !== "pending" && live.ended_at) parts.push(`took ${formatDuration(took)}`);
   if (running && rate > 0) parts.push(`${rate < 10 ? rate.toFixed(1) : formatCount(Math.round(rate))} answers a second`);
-  if (l && (l.first_ms > 0 || l.p50_ms > 0)) parts.push(`first answer after ${ms(l.first_ms)}, half after ${ms(l.p50_ms)}, 95 % after ${ms(l.p95_ms)}`);
+  if (l && live.state !== "pending" && (l.first_ms > 0 || l.p50_ms > 0)) parts.push(`first answer after ${ms(l.first_ms)}, half after ${ms(l.p50_ms)}, 95 % after ${ms(l.p95_ms)}`);
   if (live.bytes) parts.push(formatBytes(live.bytes));
   return (
     <p className="tnum flex flex-wrap items-center gap-x-2 gap-y-1 text-xs text-fg-3">
@@ -113,6 +113,7 @@ function Figures({ live }: { live: Live }) {
           · approved by <Agent className="text-fg-2">{live.approval.by}</Agent> <Ago time={live.approval.at} />
         </span>
       )}
+      {live.rerun_of && "· "}
       {live.rerun_of && (
         <Link to="/live/$id" params={{ id: live.rerun_of }} className="underline underline-offset-2 hover:text-fg">
           the run before

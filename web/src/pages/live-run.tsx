@@ -35,9 +35,11 @@ export function RunBar({ draft, refused, busy, error, onRun, onSelector, childre
   const { data } = preview;
   const some = selectsSomething(draft.selector);
   const decision = some ? data?.decision : undefined;
+  // What the preview refuses, such as a name that is no node's, would be refused again.
+  const wrong = some && preview.error instanceof ApiError && preview.error.status >= 400 && preview.error.status < 500;
   const needsReason = decision === "reason" || decision === "approval" || asksReason(error);
   const why = refused ?? (decision === "refused" ? data?.why || "the policy refuses it" : undefined);
-  const ready = draft.sql.trim() !== "" && some && why === undefined && data?.asked !== 0 && !tooMany(data, draft) && (!needsReason || reason.trim() !== "");
+  const ready = draft.sql.trim() !== "" && some && why === undefined && !wrong && data?.asked !== 0 && !tooMany(data, draft) && (!needsReason || reason.trim() !== "");
   const run = () => {
     if (ready && !busy) onRun(needsReason ? reason : "");
   };
@@ -50,7 +52,7 @@ export function RunBar({ draft, refused, busy, error, onRun, onSelector, childre
         run();
       }}
     >
-      <Reach preview={preview} some={some} refused={why} draft={draft} onSelector={onSelector} />
+      <Reach preview={preview} some={some} refused={refused ? "" : why} draft={draft} onSelector={onSelector} />
       <div className="ml-auto flex min-w-0 flex-wrap items-center justify-end gap-2">
         {needsReason && some && (
           <Input
@@ -95,6 +97,7 @@ function usePreview(draft: LiveDraft) {
 interface ReachProps {
   preview: ReturnType<typeof usePreview>;
   some: boolean;
+  /** Why it is refused; empty if that stands above already. */
   refused: string | undefined;
   draft: LiveDraft;
   onSelector: (selector: Selector) => void;
@@ -112,13 +115,14 @@ function Reach({ preview, some, refused, draft, onSelector }: ReachProps) {
   const { data, error, isFetching } = preview;
   return (
     <div className="tnum flex min-w-0 items-center gap-2 text-xs text-fg-3" role="status" aria-label="Reach">
-      {refused && (
+      {refused !== undefined && (
         <span className="text-bad">
-          refused by the policy: <Agent>{refused}</Agent>
+          refused by the policy{refused && ": "}
+          <Agent>{refused}</Agent>
         </span>
       )}
       {!some ? (
-        !refused && "no targets yet"
+        refused === undefined && "no targets yet"
       ) : error ? (
         <PreviewError error={error} selector={draft.selector} onSelector={onSelector} />
       ) : data ? (
@@ -132,7 +136,7 @@ function Reach({ preview, some, refused, draft, onSelector }: ReachProps) {
             )}
           </span>
           {tooMany(data, draft) && <span className="text-bad">more than your {formatCount(draft.maxNodes!)}</span>}
-          {!refused && needs[data.decision] && (
+          {refused === undefined && needs[data.decision] && (
             <span className="truncate text-warn">
               {needs[data.decision]}
               {data.why && (

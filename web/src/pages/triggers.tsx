@@ -4,7 +4,7 @@ import { useState, type ReactNode } from "react";
 
 import { boundQuery, enrollmentQueriesQuery, triggersQuery } from "@/api/triggers";
 import type { EnrollmentQuery, LiveBound, Trigger } from "@/api/types";
-import { formatCount, formatDuration } from "@/lib/format";
+import { formatCount, formatDuration, formatTime } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent, visible } from "@/lib/text";
 import { Button } from "@/ui/controls";
@@ -92,16 +92,14 @@ function Triggers() {
               {list.map((t) => (
                 <tr key={t.name} className={line}>
                   <td className="max-w-96">
-                    <Link to="/live" search={{ kind: "trigger", text: undefined }} className="font-mono text-xs font-medium hover:text-accent">
-                      <Agent>{t.name}</Agent>
-                    </Link>
+                    <Agent className="font-mono text-xs font-medium">{t.name}</Agent>
                     {t.description && (
                       <span className="block truncate text-xs text-fg-3" title={visible(t.description)}>
                         <Agent>{t.description}</Agent>
                       </span>
                     )}
                   </td>
-                  <td>{t.has_token ? <Badge tone="ok">set</Badge> : <Badge tone="warn" title="Nobody can call it">none yet</Badge>}</td>
+                  <td>{t.has_token ? <Badge tone="ok" title={t.token_since && `since ${formatTime(t.token_since)}`}>set</Badge> : <Badge tone="warn" title="Nobody can call it">none yet</Badge>}</td>
                   <td className="tnum text-right">{formatCount(t.fired)}</td>
                   <td className="tnum text-right">{formatCount(t.answered)}</td>
                   <td className="text-fg-2">
@@ -110,8 +108,8 @@ function Triggers() {
                   <td className="tnum text-right whitespace-nowrap">{pair(t.latency?.delivered_p50_ms, t.latency?.delivered_p99_ms)}</td>
                   <td className="tnum text-right whitespace-nowrap">{pair(t.latency?.answered_p50_ms, t.latency?.answered_p99_ms)}</td>
                   <td className="text-right">
-                    <Button size="sm" icon="secrets" aria-label={`Token of ${visible(t.name)}`} onClick={() => setOpen(t)}>
-                      {t.has_token ? "New token" : "Make its token"}
+                    <Button size="sm" aria-label={`Use ${visible(t.name)}`} onClick={() => setOpen(t)}>
+                      {t.has_token ? "Call it" : "Make its token"}
                     </Button>
                   </td>
                 </tr>
@@ -146,8 +144,9 @@ function EnrollmentQueries() {
               <th>Query</th>
               <th className="text-right">Asked</th>
               <th className="text-right">Answered</th>
-              <th className="text-right">Failed</th>
+              <th className="text-right" title="Or not in time">Failed</th>
               <th className="text-right">Waiting</th>
+              <th className="text-right" title="From the enrolment to the answer">Answered, p50 / p99</th>
             </tr>
           </thead>
           <tbody>
@@ -170,14 +169,15 @@ function EnrollmentQueries() {
                 <td className="max-w-56 truncate font-mono text-xs text-fg-2">
                   <Agent>{q.selector}</Agent>
                 </td>
-                <td className="max-w-80 truncate" title={visible(q.sql ?? "")}>
-                  <Agent className="font-mono text-xs text-fg-2">{(q.sql ?? "").replace(/\s+/g, " ")}</Agent>
+                <td className="max-w-80 truncate" title={visible(q.sql)}>
+                  <Agent className="font-mono text-xs text-fg-2">{q.sql.replace(/\s+/g, " ")}</Agent>
                 </td>
-                {[q.nodes, q.answered, q.failed, q.waiting].map((n, i) => (
+                {[q.asked, q.answered, q.failed + q.expired, q.waiting].map((n, i) => (
                   <td key={i} className="tnum text-right">
-                    {n === undefined ? "–" : formatCount(n)}
+                    {formatCount(n)}
                   </td>
                 ))}
+                <td className="tnum text-right whitespace-nowrap">{pair(q.latency?.answered_p50_ms, q.latency?.answered_p99_ms)}</td>
               </tr>
             ))}
           </tbody>
@@ -203,7 +203,8 @@ function Bounds() {
       {(list) => (
         <>
           <p className="border-b border-line px-4 py-2 text-xs text-fg-3">
-            A node takes a live query at its next poll. The guaranteed time is that of the slowest poll in the group; the others are those of answers that came.
+            A node that is online and idle has a question after the guaranteed time at most: its slowest poll, as its config says, and a margin. The last columns are of answers to
+            triggers and enrollment queries within 30 days.
           </p>
           <table className="w-full text-sm" aria-label="Time to answer">
             <thead>
@@ -221,9 +222,17 @@ function Bounds() {
               {list.map((b) => (
                 <tr key={b.group} className={line}>
                   <td>
-                    <Agent className="font-medium">{b.group}</Agent>
+                    <Agent className="font-mono text-xs font-medium">{b.group}</Agent>
                   </td>
-                  <td className="tnum text-right">{formatCount(b.nodes)}</td>
+                  <td className="tnum text-right">
+                    {formatCount(b.nodes)}
+                    {Boolean(b.mute) && (
+                      <span className="text-warn" title="Their config turns live queries off">
+                        {" "}
+                        ({formatCount(b.mute!)} mute)
+                      </span>
+                    )}
+                  </td>
                   <td className="tnum text-right">{b.poll_seconds_max > 0 ? `${formatCount(b.poll_seconds_max)} s` : "–"}</td>
                   <td className="tnum text-right font-medium">{b.guaranteed_seconds > 0 ? `${formatCount(b.guaranteed_seconds)} s` : "–"}</td>
                   <td className="tnum text-right">{formatCount(b.observed.answered)}</td>

@@ -35,7 +35,7 @@ const paths = {
   clock: <path d="M12 3.5a8.5 8.5 0 1 1 0 17 8.5 8.5 0 0 1 0-17zM12 7.5V12l3 2" />,
   keyboard: <path d="M3 6.5h18v11H3zM7 10h.01M10.5 10h.01M14 10h.01M17.5 10h.01M8 14h8" />,
   logout: <path d="M14 4H5v16h9M10 12h10M16.5 8.5 20 12l-3.5 3.5" />,
-  more: <path d="M6 12h.01M12 12h.01M18 12h.01" strokeWidth={2.5} />,
+  more: <path d="M6 12h.01M12 12h.01M18 12h.01" strokeWidth={3} />,
   save: <path d="M5 4h11l3 3v13H5zM8.5 4v5h6V4M8 20v-6h8v6" />,
   link: <path d="M10 14a4 4 0 0 0 6 .4l2.500-2.500a4 4 0 0 0-5.700-5.700L11.500 7.500M14 10a4 4 0 0 0-6-.4l-2.500 2.500a4 4 0 0 0 5.700 5.700l1.300-1.300" />,
   carves: <path d="M4 5h16v4H4zM5.500 9v10h13V9M10 13h4" />,
