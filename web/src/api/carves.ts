@@ -2,7 +2,7 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient 
 
 import { api, apiPath } from "./client";
 import { isShort, seconds, whileShort } from "./queries";
-import type { ArchiveFiles, Carve, CarvePage, PolicyVerdict } from "./types";
+import type { ArchiveFiles, Carve, CarveCheck, CarvePage } from "./types";
 
 export const carvePath = (id: string, rest = ""): string => `/carves/${encodeURIComponent(id)}${rest}`;
 
@@ -19,7 +19,7 @@ export const carvesQuery = (params: CarvesParams) =>
     queryKey: ["carves", "list", params],
     queryFn: ({ pageParam, signal }) => api.get<CarvePage>("/carves", { ...params, limit: 100, cursor: pageParam }, signal),
     initialPageParam: "",
-    getNextPageParam: (page) => page.next_cursor,
+    getNextPageParam: (page) => page.next_cursor || undefined,
     placeholderData: keepPreviousData,
     refetchInterval: (query) => (isShort(query) ? 5 * seconds : false),
     ...whileShort,
@@ -45,7 +45,7 @@ export const carveFilesQuery = (id: string, archive: number) =>
 export const carveCheckQuery = (paths: string[]) =>
   queryOptions({
     queryKey: ["carves", "check", paths],
-    queryFn: ({ signal }) => api.post<PolicyVerdict>("/carves/check", { paths }, signal),
+    queryFn: ({ signal }) => api.post<CarveCheck>("/carves/check", { paths }, signal),
     enabled: paths.length > 0,
     gcTime: 60 * seconds,
     placeholderData: keepPreviousData,

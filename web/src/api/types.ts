@@ -336,7 +336,7 @@ export interface Archive {
   sha256?: string;
   agent_sha256?: string;
   verification: Verification;
-  format?: "tar" | "tar.zst";
+  format?: string; // tar, tar.zst, or empty for what is neither
   files: number;
   message?: string;
 }
@@ -356,6 +356,20 @@ export interface Carve {
   size: number;
   received: number;
   archives: Archive[];
+}
+/** What the policy says of paths that somebody wants. */
+export interface CarveCheck {
+  tier: Tier;
+  decision: "run" | "reason" | "refused";
+  why: string;
+  paths: CarvePath[];
+}
+export interface CarvePath {
+  path: string;
+  tier: Tier;
+  allowed: boolean; // no reason makes good what is not
+  reasons: Reason[] | null;
+  findings: Finding[] | null;
 }
 export interface CarveInput {
   node: string;

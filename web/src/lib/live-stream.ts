@@ -12,7 +12,7 @@ const nothing: LiveSnapshot = { live: undefined, connection: "connecting" };
 
 /**
  * Follows the counts of one live query by its event stream, shown a few times a
- * second, however fast they come. Rows are not taken from it: pages of them come
+ * second, however fast they come. Its rows are let go unread: pages of them come
  * from the server, filtered and sorted there, so that a tab never holds them all.
  * After a break the browser says itself which event was the last.
  */
@@ -29,7 +29,7 @@ class LiveStream {
   constructor(private readonly id: string) {}
 
   open(): void {
-    const source = new EventSource(apiPath(`/live/${encodeURIComponent(this.id)}/stream`, { answers: "false" }));
+    const source = new EventSource(apiPath(`/live/${encodeURIComponent(this.id)}/stream`));
     this.source = source;
     source.addEventListener("open", () => {
       this.failures = 0;

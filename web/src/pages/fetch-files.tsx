@@ -5,7 +5,7 @@ import { useMemo, useState, type FormEvent } from "react";
 import { api, ApiError } from "@/api/client";
 import { carveCheckQuery, refreshCarves } from "@/api/carves";
 import { nodeQuery, nodesQuery } from "@/api/queries";
-import type { Carve, CarveInput, PolicyVerdict } from "@/api/types";
+import type { Carve, CarveCheck, CarveInput, CarvePath } from "@/api/types";
 import { cx } from "@/lib/cx";
 import { useDebounced } from "@/lib/hooks";
 import { Agent } from "@/lib/text";
@@ -35,6 +35,9 @@ export function FetchDialog({ open, onOpenChange, node }: { open: boolean; onOpe
   );
 }
 
+/** The server takes no more paths at once. */
+const mostPaths = 16;
+
 const pathsIn = (text: string): string[] => [...new Set(text.split("\n").map((l) => l.trim()).filter(Boolean))];
 
 function FetchForm({ node, onCancel }: { node: string | undefined; onCancel: () => void }) {
@@ -43,7 +46,7 @@ function FetchForm({ node, onCancel }: { node: string | undefined; onCancel: () 
   const [name, setName] = useState(node ?? "");
   const [text, setText] = useState("");
   const [reason, setReason] = useState("");
-  const [expires, setExpires] = useState("86400");
+  const [expires, setExpires] = useState("3600");
   const paths = useMemo(() => pathsIn(text), [text]);
   const check = useChecked(paths);
   const start = useMutation({
@@ -53,8 +56,8 @@ function FetchForm({ node, onCancel }: { node: string | undefined; onCancel: () 
       void navigate({ to: "/carves/$id", params: { id: carve.id } });
     },
   });
-  const needsReason = (check.verdict?.tier ?? 0) > 0 || (start.error instanceof ApiError && start.error.items.some((i) => /reason$/.test(i.location ?? "")));
-  const ready = name.trim() !== "" && paths.length > 0 && !check.refused && (!needsReason || reason.trim() !== "");
+  const needsReason = check.verdict?.decision === "reason" || (start.error instanceof ApiError && start.error.items.some((i) => /reason$/.test(i.location ?? "")));
+  const ready = name.trim() !== "" && paths.length > 0 && paths.length <= mostPaths && !check.refused && (!needsReason || reason.trim() !== "");
   const submit = (e: FormEvent) => {
     e.preventDefault();
     if (!ready) return;
@@ -66,14 +69,14 @@ function FetchForm({ node, onCancel }: { node: string | undefined; onCancel: () 
     <form onSubmit={submit} className="flex flex-col gap-4">
       {start.error && <ErrorNote error={start.error} title="The files were not asked for" />}
       {node ? <FixedNode id={node} /> : <NodeField value={name} onChange={setName} />}
-      <Field label="Paths, one per line" hint="Whole paths of files; * and ? where the policy allows them">
+      <Field label="Paths, one per line" hint={`Whole paths, at most ${mostPaths}; % stands for any text within a name`} error={paths.length > mostPaths ? `At most ${mostPaths} paths at once` : undefined}>
         {(ids) => (
           <textarea
             {...ids}
             autoFocus={node !== undefined}
             required
             spellCheck={false}
-            placeholder={"/var/log/auth.log\n/etc/cron.d/*"}
+            placeholder={"/var/log/auth.log\n/etc/cron.d/%"}
             className={cx(inputClass, "h-28 resize-y py-1.5 font-mono text-xs")}
             value={text}
             onChange={(e) => setText(e.target.value)}
@@ -83,7 +86,7 @@ function FetchForm({ node, onCancel }: { node: string | undefined; onCancel: () 
       {paths.length > 0 && <Checked {...check} />}
       <div className="grid grid-cols-[minmax(0,1fr)_auto] gap-4">
         <Field label={needsReason ? "Reason" : "Reason, if you like"} hint="Whoever may read the audit log sees it">
-          {(ids) => <Input {...ids} value={reason} maxLength={2000} required={needsReason} onChange={(e) => setReason(e.target.value)} />}
+          {(ids) => <Input {...ids} value={reason} maxLength={1000} required={needsReason} onChange={(e) => setReason(e.target.value)} />}
         </Field>
         <div className="flex flex-col gap-1.5">
           <span className="text-xs font-medium text-fg-2">Give up after</span>
@@ -101,7 +104,7 @@ function FetchForm({ node, onCancel }: { node: string | undefined; onCancel: () 
 }
 
 interface CheckState {
-  verdict: PolicyVerdict | undefined;
+  verdict: CarveCheck | undefined;
   failed: Error | null;
   refused: boolean;
 }
@@ -109,35 +112,44 @@ interface CheckState {
 /** Asks the policy about the paths once they stand still. */
 function useChecked(paths: string[]): CheckState {
   const settled = useDebounced(paths, 300);
-  const { data, error } = useQuery(carveCheckQuery(settled));
+  const { data, error } = useQuery(carveCheckQuery(settled.slice(0, mostPaths)));
   const current = settled.join("\n") === paths.join("\n");
-  return { verdict: paths.length > 0 ? data : undefined, failed: error, refused: current && data?.allowed === false };
+  return { verdict: paths.length > 0 ? data : undefined, failed: error, refused: current && data?.decision === "refused" };
 }
 
 /** What the policy says of the paths. */
 function Checked({ verdict, failed, refused }: CheckState) {
   if (failed) return <ErrorNote error={failed} title="These paths cannot be asked for" />;
   if (!verdict) return null;
-  const remarks = verdict.findings;
+  const telling = verdict.paths.filter((p) => p.tier > 0 || !p.allowed || (p.findings?.length ?? 0) > 0);
   return (
     <div role="status" aria-label="Policy" className={cx("flex items-start gap-2.5 rounded-md border px-3 py-2 text-sm", refused ? "border-bad-fill/35 bg-bad-soft" : "border-line bg-sunken")}>
       <TierBadge tier={verdict.tier} short />
-      <ul className="flex min-w-0 flex-1 flex-col gap-0.5">
-        {remarks.length === 0 && <li className={refused ? "text-bad" : "text-fg-2"}>{refused ? "The policy refuses this." : "The policy allows this."}</li>}
-        {remarks.map((r, i) => (
-          <li key={i} className={cx("break-words", r.severity === "refused" ? "text-bad" : r.severity === "warning" ? "text-warn" : "text-fg-2")}>
-            <Agent>{r.message}</Agent>
-          </li>
+      <div className="flex max-h-40 min-w-0 flex-1 flex-col gap-1 overflow-auto">
+        <p className={refused ? "text-bad" : verdict.decision === "reason" ? "text-warn" : "text-fg-2"}>
+          {refused ? "Refused" : verdict.decision === "reason" ? "It needs a reason" : "Allowed"}
+          {verdict.why && (
+            <>
+              : <Agent>{verdict.why}</Agent>
+            </>
+          )}
+        </p>
+        {telling.map((p) => (
+          <PathRemarks key={p.path} path={p} />
         ))}
-        {verdict.reasons
-          .filter((r) => r.tier > 0 && !remarks.some((f) => f.message.includes(r.why)))
-          .map((r, i) => (
-            <li key={`r${i}`} className="break-words text-fg-2">
-              <Agent className="font-mono text-xs">{r.name}</Agent>: <Agent>{r.why}</Agent>
-            </li>
-          ))}
-      </ul>
+      </div>
     </div>
+  );
+}
+
+function PathRemarks({ path: p }: { path: CarvePath }) {
+  const said = [...(p.findings ?? []).map((f) => f.message), ...(p.reasons ?? []).map((r) => r.why)];
+  return (
+    <p className={cx("text-xs break-words", p.allowed ? "text-fg-2" : "text-bad")}>
+      <Agent className="font-mono text-2xs">{p.path}</Agent>
+      {said.length > 0 && ": "}
+      <Agent>{[...new Set(said)].join("; ")}</Agent>
+    </p>
   );
 }
 
