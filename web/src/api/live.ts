@@ -140,7 +140,8 @@ export const savedQueryPath = (name: string): string => `/saved-queries/${encode
 
 /** After something was done to live queries. */
 export function refreshLive(client: QueryClient, live?: Live): void {
-  if (live) client.setQueryData(liveQuery(live.id).queryKey, live);
+  // Not every answer says whom a query is for, which never changes.
+  if (live) client.setQueryData(liveQuery(live.id).queryKey, (old) => (live.selector || !old?.selector ? live : { ...live, selector: old.selector }));
   void client.invalidateQueries({ queryKey: ["live", "list"] });
   void client.invalidateQueries({ queryKey: ["overview"] });
 }

@@ -389,9 +389,11 @@ export interface CarvePage {
 export interface ArchivedFile {
   path: string;
   size: number;
-  mode: string;
+  mode: string; // as -rw-r--r--
   modified?: string;
   type: string;
+  odd?: string; // why its name is not what it should be
+  link?: string; // what it points to
 }
 export interface ArchiveFiles {
   files: ArchivedFile[];

@@ -8,7 +8,7 @@ import { useDebounced } from "@/lib/hooks";
 import { Agent, visible } from "@/lib/text";
 import { SearchInput } from "@/ui/controls";
 import { DataGrid, type GridColumn, type GridSort } from "@/ui/data-grid";
-import { Empty, ErrorNote, Loading } from "@/ui/display";
+import { Badge, Empty, ErrorNote, Loading } from "@/ui/display";
 
 interface Line extends ArchivedFile {
   n: number;
@@ -22,7 +22,20 @@ const columns: GridColumn<Line>[] = [
     sortable: true,
     cell: (f) => (
       <span title={visible(f.path)}>
+        {f.odd && (
+          <span className="mr-1.5">
+            <Badge tone="warn" title={visible(f.odd)}>
+              odd
+            </Badge>
+          </span>
+        )}
         <Agent className="font-mono text-xs">{f.path}</Agent>
+        {f.link && (
+          <span className="text-fg-3">
+            {" → "}
+            <Agent className="font-mono text-xs">{f.link}</Agent>
+          </span>
+        )}
       </span>
     ),
   },

@@ -87,7 +87,7 @@ function CarveView({ carve: c }: { carve: Carve }) {
         <Card
           title={
             <>
-              Files in archive {shown.n}
+              Files
               <Agent className="ml-2 font-mono text-xs font-normal text-fg-3">{shown.path}</Agent>
             </>
           }
@@ -232,7 +232,7 @@ function ArchiveRow({ carve, archive: a, shown, onShow }: { carve: Carve; archiv
         )}
         {done && <Download carve={carve} archive={a} />}
       </div>
-      {!done && a.block_count > 0 && <Meter part={a.received_blocks} whole={a.block_count} label={`Blocks of archive ${a.n}`} />}
+      {!done && a.block_count > 0 && <Meter part={a.received_blocks} whole={a.block_count} label={`Blocks of ${visible(a.path)}`} />}
       <p className="tnum flex flex-wrap gap-x-3 text-xs text-fg-3">
         {a.size > 0 && <span>{formatBytes(a.size)}</span>}
         {a.block_count > 0 && (

@@ -201,11 +201,12 @@ function useRerun(live: Live) {
   const { load } = useLiveEditor();
   return useMutation({
     mutationFn: async () => {
-      if (!live.selector) {
+      const selector = live.selector ?? (await api.get<Live>(livePath(live.id))).selector;
+      if (!selector) {
         load(live.sql);
         throw new Error("Choose the targets above, then run it.");
       }
-      return api.post<Live>("/live", rerunInput(live, live.selector));
+      return { ...(await api.post<Live>("/live", rerunInput(live, selector))), selector };
     },
     onSuccess: (next) => {
       refreshLive(client, next);

@@ -166,8 +166,8 @@ function useStart() {
   const navigate = useNavigate();
   return useMutation({
     mutationFn: (input: LiveInput) => api.post<Live>("/live", input),
-    onSuccess: (live) => {
-      refreshLive(client, live);
+    onSuccess: (live, { selector }) => {
+      refreshLive(client, { ...live, selector });
       void navigate({ to: "/live/$id", params: { id: live.id } });
     },
   });
