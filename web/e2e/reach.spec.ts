@@ -189,12 +189,12 @@ test.describe("reach", () => {
     await capture(page, "live-approval");
     await page.getByRole("button", { name: "Ask for approval" }).click();
     await expect(progress(page)).toContainText("somebody else must approve it");
-    await expect(page.getByRole("button", { name: "Approve" })).toHaveCount(0);
+    await expect(page.getByRole("button", { name: "Approve", exact: true })).toHaveCount(0);
 
     const theirs = await (await browser.newContext()).newPage();
     const heard = watch(theirs);
     await logIn(theirs, second, new URL(page.url()).pathname);
-    await theirs.getByRole("button", { name: "Approve" }).click();
+    await theirs.getByRole("button", { name: "Approve", exact: true }).click();
     await expect(theirs.getByRole("dialog")).toContainText("which processes?");
     await capture(theirs, "live-pending");
     await theirs.getByLabel("Your password").fill(password);
