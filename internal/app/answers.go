@@ -84,7 +84,7 @@ func (a *App) indexAnswers(ctx context.Context) error {
 	if at, err := a.stream.ReadPosition(ctx, answerReader); err == nil {
 		a.indexer.live.kept(at)
 	} // else the reader of answers says so when it begins
-	return a.stream.ReadDurable(ctx, answerEventReader, stream.Answers, func(ctx context.Context, m stream.Message) error {
+	return a.stream.ReadDurable(ctx, answerEventReader, stream.Answers, stream.MaxGroup, func(ctx context.Context, m stream.Message) error {
 		if err := a.indexer.live.wait(ctx, m.Seq); err != nil {
 			return err
 		}

@@ -196,7 +196,7 @@ const answerReader = "live"
 
 // readAnswers carries answers to live queries from the stream into the state.
 func (a *App) readAnswers(ctx context.Context) error {
-	return a.stream.ReadDurable(ctx, answerReader, stream.Answers, func(ctx context.Context, m stream.Message) error {
+	return a.stream.ReadDurable(ctx, answerReader, stream.Answers, stream.MaxGroup, func(ctx context.Context, m stream.Message) error {
 		if err := a.live.Accept(ctx, a.answersIn(ctx, m)); err != nil {
 			return err
 		}

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Message is one message of the stream: a batch of records, oldest first. The
+// Message is one message of the stream, or a group of them: records, oldest first. The
 // records are valid only during the call.
 type Message struct {
 	Seq     uint64
@@ -37,24 +38,99 @@ func (s *Stream) Read(ctx context.Context, subject Subject, from uint64, handle 
 	}))
 }
 
-// retryDelay is the pause after a failed message.
+// retryDelay is the pause after a failure.
 const retryDelay = time.Second
+
+// Grouping of a durable reader's messages.
+const (
+	// MaxGroup is the most messages that a reader may ask for at once. As many
+	// are out unacknowledged.
+	MaxGroup = pullMessages
+	// groupBytes closes a group: what is handled as one is held in memory, and
+	// the last waits for the first.
+	groupBytes = 1 << 20
+	// groupWait is how long a group waits for company. A commit takes longer.
+	groupWait = 2 * time.Millisecond
+)
 
 // ReadDurable is Read with a position that the stream keeps under name: a
 // message counts as read when handle returns nil, and comes again, after a
-// pause, when it does not. After a crash messages may come again.
-func (s *Stream) ReadDurable(ctx context.Context, name string, subject Subject, handle func(context.Context, Message) error) error {
-	consumer, err := s.durable(ctx, name, subject)
+// pause, when it does not. After a crash messages may come again. Up to atOnce
+// messages that wait are given to handle as one, with the sequence of the
+// newest: for readers that commit, which costs the same for one as for many.
+func (s *Stream) ReadDurable(ctx context.Context, name string, subject Subject, atOnce int, handle func(context.Context, Message) error) error {
+	consumer, err := s.durable(ctx, name, subject, atOnce)
 	if err != nil {
 		return s.ended(ctx, fmt.Errorf("read %s as %s: %w", subject, name, err))
 	}
-	return s.ended(ctx, s.each(ctx, consumer, func(m jetstream.Msg, seq uint64) error {
-		if err := deliver(ctx, m, seq, handle); err != nil {
-			s.log.WarnContext(ctx, "a reader failed; the message comes again", "reader", name, "seq", seq, "error", err)
-			return m.NakWithDelay(retryDelay)
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes))
+	if err != nil {
+		return s.ended(ctx, fmt.Errorf("read %s as %s: %w", subject, name, err))
+	}
+	defer messages.Stop()
+	g := &grouper{messages: messages, atOnce: atOnce}
+	for {
+		group, message, err := g.next(ctx)
+		if err != nil {
+			return s.ended(ctx, err)
 		}
-		return m.Ack()
-	}))
+		for err = handle(ctx, message); err != nil; err = handle(ctx, message) {
+			s.log.WarnContext(ctx, "a reader failed; the messages come again", "reader", name, "seq", message.Seq, "error", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(retryDelay):
+			}
+			for _, m := range group {
+				_ = m.InProgress() // else it is only delivered again, see grouper
+			}
+		}
+		for _, m := range group {
+			if err := m.Ack(); err != nil {
+				return s.ended(ctx, err)
+			}
+		}
+		g.done = message.Seq
+	}
+}
+
+// grouper puts together what is handled as one.
+type grouper struct {
+	messages jetstream.MessagesContext
+	atOnce   int
+	done     uint64 // what is delivered again up to there, because handling took longer than AckWait, is dropped
+}
+
+// next waits for a message, and a moment for others.
+func (g *grouper) next(ctx context.Context) (group []jetstream.Msg, all Message, err error) {
+	size := 0
+	for len(group) < g.atOnce && size < groupBytes {
+		wait := jetstream.NextContext(ctx)
+		if len(group) > 0 {
+			wait = jetstream.NextMaxWait(groupWait)
+		}
+		m, err := g.messages.Next(wait)
+		if len(group) > 0 && errors.Is(err, nats.ErrTimeout) {
+			break
+		}
+		if err != nil {
+			return nil, all, err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, all, err
+		}
+		if seq := meta.Sequence.Stream; seq > max(g.done, all.Seq) {
+			group, size, all.Seq = append(group, m), size+len(m.Data()), seq
+			err = all.add(m)
+		} else if seq <= g.done {
+			err = m.Ack()
+		}
+		if err != nil {
+			return nil, all, err
+		}
+	}
+	return group, all, nil
 }
 
 // durable returns the consumer that keeps a reader's position.
@@ -63,10 +139,10 @@ func (s *Stream) ReadDurable(ctx context.Context, name string, subject Subject, 
 // comes again when AckWait is over, by the wall clock of its delivery: if the
 // clock went back meanwhile, that is as much later. So a consumer that waits
 // for an acknowledgement, which nobody can send any more, is made anew.
-func (s *Stream) durable(ctx context.Context, name string, subject Subject) (jetstream.Consumer, error) {
+func (s *Stream) durable(ctx context.Context, name string, subject Subject, atOnce int) (jetstream.Consumer, error) {
 	config := jetstream.ConsumerConfig{
 		Durable: name, FilterSubject: string(subject), AckPolicy: jetstream.AckExplicitPolicy,
-		MaxAckPending: 1, // in order
+		MaxAckPending: atOnce,
 		AckWait:       time.Minute,
 	}
 	consumer, err := s.stream.Consumer(ctx, name)
@@ -77,8 +153,16 @@ func (s *Stream) durable(ctx context.Context, name string, subject Subject) (jet
 		return nil, err
 	}
 	info, err := consumer.Info(ctx)
-	if err != nil || info.NumAckPending == 0 {
-		return consumer, err
+	if err != nil {
+		return nil, err
+	}
+	if info.NumAckPending == 0 {
+		if info.Config.MaxAckPending == atOnce {
+			return consumer, nil
+		}
+		config = info.Config // of a version that read otherwise
+		config.MaxAckPending = atOnce
+		return s.stream.UpdateConsumer(ctx, config)
 	}
 	if err := s.stream.DeleteConsumer(ctx, name); err != nil {
 		return nil, err
@@ -138,14 +222,21 @@ func (s *Stream) each(ctx context.Context, c jetstream.Consumer, use func(jetstr
 
 func deliver(ctx context.Context, m jetstream.Msg, seq uint64, handle func(context.Context, Message) error) error {
 	message := Message{Seq: seq}
-	err := split(m.Data(), func(record []byte) error {
-		message.Records = append(message.Records, record)
+	if err := message.add(m); err != nil {
+		return err
+	}
+	return handle(ctx, message)
+}
+
+func (m *Message) add(from jetstream.Msg) error {
+	err := split(from.Data(), func(record []byte) error {
+		m.Records = append(m.Records, record)
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("message %d: %w", seq, err)
+		return fmt.Errorf("message %d: %w", m.Seq, err)
 	}
-	return handle(ctx, message)
+	return nil
 }
 
 func (s *Stream) ended(ctx context.Context, err error) error {

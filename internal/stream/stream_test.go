@@ -160,7 +160,7 @@ func TestRead_waits(t *testing.T) {
 				done <- s.Read(ctx, Events, 0, handle)
 				return
 			}
-			done <- s.ReadDurable(ctx, name, Events, handle)
+			done <- s.ReadDurable(ctx, name, Events, MaxGroup, handle)
 		}()
 	}
 	for i := range 20 {
@@ -184,7 +184,7 @@ func TestReadDurable_unacknowledged(t *testing.T) {
 	appendAll(t, s, Events, "b")
 	appendAll(t, s, Events, "c")
 	ctx, cancel := context.WithCancel(t.Context())
-	err := s.ReadDurable(ctx, "r", Events, func(_ context.Context, m Message) error {
+	err := s.ReadDurable(ctx, "r", Events, 1, func(_ context.Context, m Message) error {
 		if string(m.Records[0]) == "b" {
 			cancel()
 			return context.Canceled
@@ -202,7 +202,7 @@ func TestReadDurable_unacknowledged(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // half of AckWait
 		defer cancel()
 		var seen []string
-		err := s.ReadDurable(ctx, "r", Events, func(_ context.Context, m Message) error {
+		err := s.ReadDurable(ctx, "r", Events, 1, func(_ context.Context, m Message) error {
 			if seen = append(seen, string(m.Records[0])); len(seen) == 2 {
 				cancel()
 				return context.Canceled // unacknowledged once more
@@ -235,7 +235,7 @@ func TestReadDurable(t *testing.T) {
 		t.Helper()
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		err := s.ReadDurable(ctx, "r", Events, func(_ context.Context, m Message) error {
+		err := s.ReadDurable(ctx, "r", Events, 1, func(_ context.Context, m Message) error {
 			r := string(m.Records[0])
 			seen = append(seen, r)
 			if r == "b" && failures > 0 {
@@ -717,4 +717,51 @@ func BenchmarkAppend(b *testing.B) {
 	if last := s.Appended(Events); last > 0 {
 		b.ReportMetric(float64(n)/float64(last), "records/msg")
 	}
+}
+
+// TestReadDurable_group: what waits comes together, again as one when it could
+// not be taken, and each record once; also with a consumer from before groups.
+func TestReadDurable_group(t *testing.T) {
+	t.Parallel()
+	s := open(t, Options{})
+	var seen []string
+	collect := func(atOnce int, until string, failures int) (calls int) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := s.ReadDurable(ctx, "r", Events, atOnce, func(_ context.Context, m Message) error {
+			if calls++; calls <= failures {
+				return errors.New("cannot take it now")
+			}
+			for _, r := range m.Records {
+				if seen = append(seen, string(r)); string(r) == until {
+					cancel()
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := uint64(0); at != s.Appended(Events); { // the acknowledgement is on its way
+			if at, err = s.ReadPosition(t.Context(), "r"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return calls
+	}
+	var want []string
+	fill := func(n int) string {
+		for range n {
+			want = append(want, fmt.Sprint(len(want)))
+			appendAll(t, s, Events, want[len(want)-1])
+		}
+		return want[len(want)-1]
+	}
+	if calls := collect(1, fill(3), 0); calls != 3 {
+		t.Errorf("one by one: %d calls for 3 messages", calls)
+	}
+	if calls := collect(MaxGroup, fill(2*MaxGroup), 1); calls > MaxGroup {
+		t.Errorf("%d calls for %d messages", calls, 2*MaxGroup)
+	}
+	equal(t, seen, want...)
 }
