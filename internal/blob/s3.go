@@ -1,7 +1,6 @@
 package blob
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -238,7 +237,9 @@ func (s *S3) putWhole(ctx context.Context, name string, part []byte, r io.Reader
 	if _, err := io.ReadFull(r, part); err != nil {
 		return err
 	}
-	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, bytes.NewReader(part), int64(len(part)), "", sum(part), s3Put())
+	body := lend(part)
+	defer body.stop()
+	_, err := s.client.PutObject(ctx, s.bucket, s.prefix+name, body, int64(len(part)), "", sum(part), s3Put())
 	return s3Error(err)
 }
 
@@ -276,8 +277,10 @@ func (s *S3) putParts(ctx context.Context, name string, size int64, part []byte,
 			return err
 		}
 		n := len(done) + 1
-		p, err := s.client.PutObjectPart(ctx, s.bucket, key, id, n, bytes.NewReader(part), int64(len(part)),
+		body := lend(part)
+		p, err := s.client.PutObjectPart(ctx, s.bucket, key, id, n, body, int64(len(part)),
 			minio.PutObjectPartOptions{Sha256Hex: sum(part), DisableContentSha256: true})
+		body.stop()
 		if err != nil {
 			return s3Error(err)
 		}
