@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -105,7 +106,7 @@ func (a *API) sendOne(w http.ResponseWriter, r *http.Request, c *carve.Carve, ar
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
 	s := &seeker{size: archive.Size, open: func(from int64) (io.ReadCloser, error) { return a.Carves.Open(r.Context(), archive, from, -1) }}
 	defer s.close()
-	http.ServeContent(w, r, "", c.EndedAt, s)
+	http.ServeContent(slowly(w), r, "", c.EndedAt, s)
 	if s.err != nil && r.Context().Err() == nil {
 		a.report(r.Context(), "download carve", s.err)
 		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to show the client that it is not all
@@ -117,12 +118,33 @@ func (a *API) sendAll(w http.ResponseWriter, r *http.Request, c *carve.Carve) {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="`+nameOf(c, all, "tar")+`"`)
 	h.Set("Content-Security-Policy", "default-src 'none'; sandbox")
-	if err := a.Carves.Combine(r.Context(), c, w); err != nil {
+	if err := a.Carves.Combine(r.Context(), c, slowly(w)); err != nil {
 		if r.Context().Err() == nil {
 			a.report(r.Context(), "download carve", err)
 		}
 		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to show the client that it is not all
 	}
+}
+
+// taker is a client that is cut off when it stops to take: an archive is open
+// for it, and a connection to the store of blobs. It has no ReadFrom, which would
+// send everything within one deadline.
+type taker struct {
+	http.ResponseWriter
+
+	c      *http.ResponseController
+	within time.Duration
+}
+
+func slowly(w http.ResponseWriter) *taker {
+	return &taker{w, http.NewResponseController(w), exportWrite}
+}
+
+func (t *taker) Write(b []byte) (int, error) {
+	if err := t.c.SetWriteDeadline(time.Now().Add(t.within)); err != nil {
+		return 0, err
+	}
+	return t.ResponseWriter.Write(b)
 }
 
 // seeker is an archive for http.ServeContent. It opens the archive where it is

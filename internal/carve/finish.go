@@ -44,8 +44,12 @@ func (s *Service) finishOne(ctx context.Context, id string) error {
 	if err := s.store(ctx, u); err != nil {
 		return err
 	}
-	if _, err := s.step(ctx, id, func(a *Archive) bool { a.State = Done; return true }); err != nil {
+	a, err = s.step(ctx, id, func(a *Archive) bool { a.State = Done; return true })
+	if err != nil {
 		return err
+	}
+	if a == nil { // it was cancelled while it was being stored
+		return s.Blobs.Delete(ctx, id)
 	}
 	s.mu.Lock()
 	delete(s.uploads, id) // its room stays taken, by the blob

@@ -73,7 +73,22 @@ func (s *Service) Load(ctx context.Context) error {
 			s.mu.Unlock()
 		}
 	}
-	return nil
+	return s.clearSpool(ctx)
+}
+
+// clearSpool removes what a crash left of archives that were stored or ended:
+// nobody sends yet, so that what is not known now is nobody's.
+func (s *Service) clearSpool(ctx context.Context) error {
+	return s.Spool.List(func(name string, _ time.Time) error {
+		s.mu.RLock()
+		_, known := s.uploads[name]
+		s.mu.RUnlock()
+		if known {
+			return nil
+		}
+		s.Log.InfoContext(ctx, "removed a file of a carve that nobody waits for", "file", name)
+		return s.Spool.Remove(name)
+	})
 }
 
 // Run does what is due until ctx ends.

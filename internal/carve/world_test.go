@@ -36,6 +36,7 @@ type world struct {
 	clock  *clock
 	limits carve.Limits
 	key    seal.Key
+	fuse   *fuse // nil is none
 
 	store  *store.Store
 	live   *live.Coordinator
@@ -130,8 +131,9 @@ func (w *world) start() *world {
 	must(w.t, err)
 	w.blobs, err = blob.OpenDir(filepath.Join(w.dir, "blobs"))
 	must(w.t, err)
+	keeper, spooled, blobs := w.fuse.guard(w.store, files, w.blobs)
 	w.carves = carve.New(carve.Options{
-		Store: w.store, Ledger: w.store, Spool: files, Blobs: w.blobs, Key: w.key, Asker: w.live, Nodes: w.nodes,
+		Store: keeper, Ledger: w.store, Spool: spooled, Blobs: blobs, Key: w.key, Asker: w.live, Nodes: w.nodes,
 		Keyer: node.NewKeyer(bytes.Repeat([]byte("k"), 32)), Audit: &records{}, Metrics: noMetrics{}, Limits: w.limits, Log: log, Now: w.clock.Now,
 	})
 	w.live.Observe(w.carves.Observe)
