@@ -72,18 +72,18 @@ func (f resultFlags) query() url.Values {
 
 // printResults prints pages as they come where the form allows that.
 func printResults(cmd *cobra.Command, client *adminapi.Client, o *output, id string, f resultFlags) error {
-	all := liveResults{Columns: []resultColumn{}, Rows: []resultRow{}}
+	all := adminapi.LiveResults{Columns: []adminapi.LiveColumn{}, Rows: []adminapi.LiveRow{}}
 	table := tableStream{w: cmd.OutOrStdout(), width: terminalWidth(cmd.OutOrStdout()), lead: []string{"node"}}
 	query, printed := f.query(), 0
 	for printed < f.limit {
 		query.Set("limit", strconv.Itoa(min(livePageSize, f.limit-printed)))
-		var p liveResults
+		var p adminapi.LiveResults
 		if err := client.Call(cmd.Context(), http.MethodGet, livePath(id, "results"), query, nil, &p); err != nil {
 			return err
 		}
 		all.Total, all.Matched = p.Total, p.Matched
 		for _, c := range p.Columns { // a page tells its own only
-			if !slices.ContainsFunc(all.Columns, func(known resultColumn) bool { return known.Name == c.Name }) {
+			if !slices.ContainsFunc(all.Columns, func(known adminapi.LiveColumn) bool { return known.Name == c.Name }) {
 				all.Columns = append(all.Columns, c)
 			}
 		}
@@ -112,7 +112,7 @@ func printResults(cmd *cobra.Command, client *adminapi.Client, o *output, id str
 	return nil
 }
 
-func printResult(o *output, table *tableStream, all *liveResults, row resultRow) error {
+func printResult(o *output, table *tableStream, all *adminapi.LiveResults, row adminapi.LiveRow) error {
 	switch o.form {
 	case "ndjson":
 		return printLine(table.w, row)
@@ -123,7 +123,7 @@ func printResult(o *output, table *tableStream, all *liveResults, row resultRow)
 	return nil
 }
 
-func resultHead(r liveResults) []string {
+func resultHead(r adminapi.LiveResults) []string {
 	head := []string{"node"}
 	for _, c := range r.Columns {
 		head = append(head, c.Name)
@@ -131,7 +131,7 @@ func resultHead(r liveResults) []string {
 	return head
 }
 
-func resultCells(r liveResults) [][]string {
+func resultCells(r adminapi.LiveResults) [][]string {
 	cells := make([][]string, 0, len(r.Rows))
 	for _, row := range r.Rows {
 		line := []string{cmp.Or(row.Hostname, row.HostIdentifier)}
@@ -153,7 +153,7 @@ func printGroups(cmd *cobra.Command, client *adminapi.Client, o *output, id stri
 	query.Set("limit", strconv.Itoa(min(f.limit, maxGroups)))
 	query.Del("sort")
 	query.Del("desc")
-	var g liveGroups
+	var g adminapi.LiveGroups
 	if err := client.Call(cmd.Context(), http.MethodGet, livePath(id, "groups"), query, nil, &g); err != nil {
 		return err
 	}
@@ -195,7 +195,7 @@ those with + are in ID only, those with - were in OTHER only.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{"with": {args[1]}, "limit": {strconv.Itoa(limit)}}
-			var c liveComparison
+			var c adminapi.LiveComparison
 			if err := t.call(cmd, http.MethodGet, livePath(args[0], "compare"), query, nil, &c); err != nil {
 				return err
 			}
@@ -207,13 +207,13 @@ those with + are in ID only, those with - were in OTHER only.`,
 	return cmd
 }
 
-func printComparison(cmd *cobra.Command, o *output, c liveComparison) error {
+func printComparison(cmd *cobra.Command, o *output, c adminapi.LiveComparison) error {
 	if o.form == "json" {
 		return printJSON(cmd.OutOrStdout(), c)
 	}
 	var rows []queryRow
 	var marks []string
-	add := func(mark string, list []resultRow) {
+	add := func(mark string, list []adminapi.LiveRow) {
 		for _, r := range list {
 			rows = append(rows, queryRow{r.NodeID, r.HostIdentifier, r.Columns, cmp.Or(r.Hostname, r.HostIdentifier)})
 			marks = append(marks, mark)

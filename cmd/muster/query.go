@@ -141,8 +141,8 @@ const minExpiry = 5 * time.Second
 
 // input makes the request of the flags. Without --expires, nobody is asked
 // longer than somebody waits.
-func (q *queryFlags) input(now time.Time) (liveInput, error) {
-	in := liveInput{
+func (q *queryFlags) input(now time.Time) (adminapi.LiveInput, error) {
+	in := adminapi.LiveInput{
 		Selector: q.selector, Reason: q.reason, SamplePercent: q.sample, MaxNodes: q.maxNodes,
 	}
 	if q.sample < 0 || q.sample > 100 {
@@ -254,14 +254,14 @@ func nodeNames(text string) []string {
 
 // fillSaved takes the text of a saved query, and its nodes unless others are
 // said.
-func fillSaved(cmd *cobra.Command, client *adminapi.Client, name string, in *liveInput) error {
+func fillSaved(cmd *cobra.Command, client *adminapi.Client, name string, in *adminapi.LiveInput) error {
 	s, err := findSaved(cmd, client, name)
 	if err != nil {
 		return err
 	}
 	in.SQL = s.SQL
-	if nobody(in.Selector) && s.Selector != nil {
-		in.Selector = *s.Selector
+	if nobody(in.Selector) {
+		in.Selector = s.Selector
 	}
 	if nobody(in.Selector) {
 		return usagef("the saved query %s does not say whom to ask; add --all, --node, --nodes-file, --tag or --where", name)
@@ -300,7 +300,7 @@ func say(cmd *cobra.Command, format string, args ...any) {
 
 // refusedQuery adds to a refusal where in the text its cause is, and what to
 // type next.
-func refusedQuery(cmd *cobra.Command, client *adminapi.Client, in liveInput, args []string, err error) error {
+func refusedQuery(cmd *cobra.Command, client *adminapi.Client, in adminapi.LiveInput, args []string, err error) error {
 	for _, line := range findingLines(cmd.Context(), client, in.SQL, err) {
 		say(cmd, "%s", line)
 	}
@@ -355,12 +355,9 @@ func shellQuoted(s string) string {
 }
 
 // previewQuery shows what a query would reach.
-func previewQuery(cmd *cobra.Command, client *adminapi.Client, o *output, in liveInput) error {
-	body := map[string]any{"selector": in.Selector, "sql": in.SQL}
-	if in.SamplePercent > 0 {
-		body["sample_percent"] = in.SamplePercent
-	}
-	var p livePreview
+func previewQuery(cmd *cobra.Command, client *adminapi.Client, o *output, in adminapi.LiveInput) error {
+	body := adminapi.PreviewInput{Selector: in.Selector, SQL: in.SQL, SamplePercent: in.SamplePercent}
+	var p adminapi.LivePreview
 	if err := client.Call(cmd.Context(), http.MethodPost, "/live/preview", nil, body, &p); err != nil {
 		return err
 	}
@@ -379,7 +376,7 @@ func previewQuery(cmd *cobra.Command, client *adminapi.Client, o *output, in liv
 	return err
 }
 
-func previewText(p livePreview, in liveInput) string {
+func previewText(p adminapi.LivePreview, in adminapi.LiveInput) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "would ask %d nodes: %d match, %d of them are online\n", p.Asked, p.Matching, p.Online)
 	for _, of := range p.Platforms {
@@ -388,7 +385,7 @@ func previewText(p livePreview, in liveInput) string {
 	fmt.Fprintf(&b, "tier %d: %s\n", p.Tier, decisionText(p))
 	if e := p.Estimate; e != nil {
 		fmt.Fprintf(&b, "estimate: %s ms and %s rows on each node, %.4g s of work in all (%s)\n",
-			figure(e.WallMSPerNode), figure(e.RowsPerNode), e.WallMSPerNode*float64(p.Asked)/1000, cmp.Or(e.Basis, "by evidence"))
+			figure(e.WallMsPerNode), figure(e.RowsPerNode), e.WallMsPerNode*float64(p.Asked)/1000, cmp.Or(e.Basis, "by evidence"))
 	}
 	if in.MaxNodes > 0 && p.Asked > in.MaxNodes {
 		fmt.Fprintf(&b, "that is more than --max-nodes %d: it would be refused\n", in.MaxNodes)
@@ -411,7 +408,7 @@ func previewText(p livePreview, in liveInput) string {
 	return b.String()
 }
 
-func decisionText(p livePreview) string {
+func decisionText(p adminapi.LivePreview) string {
 	why := ""
 	if p.Why != "" {
 		why = ": " + p.Why

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,34 +24,23 @@ func newSavedCommand() *cobra.Command {
 	return cmd
 }
 
-func savedQueries(cmd *cobra.Command, client *adminapi.Client) ([]savedQuery, error) {
-	var answer json.RawMessage
-	if err := client.Call(cmd.Context(), http.MethodGet, "/saved-queries", nil, nil, &answer); err != nil {
-		return nil, err
-	}
-	list := []savedQuery{}
-	if bytes.HasPrefix(answer, []byte("[")) {
-		err := json.Unmarshal(answer, &list)
-		return list, err
-	}
-	var page struct {
-		Saved []savedQuery `json:"saved_queries"`
-	}
-	err := json.Unmarshal(answer, &page)
-	return append(list, page.Saved...), err
+func savedQueries(cmd *cobra.Command, client *adminapi.Client) ([]adminapi.SavedQuery, error) {
+	var list adminapi.SavedQueries
+	err := client.Call(cmd.Context(), http.MethodGet, "/saved-queries", nil, nil, &list)
+	return list.SavedQueries, err
 }
 
-func findSaved(cmd *cobra.Command, client *adminapi.Client, name string) (savedQuery, error) {
+func findSaved(cmd *cobra.Command, client *adminapi.Client, name string) (adminapi.SavedQuery, error) {
 	list, err := savedQueries(cmd, client)
 	if err != nil {
-		return savedQuery{}, err
+		return adminapi.SavedQuery{}, err
 	}
 	for _, s := range list {
 		if s.Name == name {
 			return s, nil
 		}
 	}
-	return savedQuery{}, &exit{exitNotFound, fmt.Errorf("no saved query is called %s; see muster saved list", name)}
+	return adminapi.SavedQuery{}, &exit{exitNotFound, fmt.Errorf("no saved query is called %s; see muster saved list", name)}
 }
 
 func newSavedListCommand(t *target) *cobra.Command {
@@ -85,7 +72,7 @@ func newSavedListCommand(t *target) *cobra.Command {
 func newSavedSaveCommand(t *target) *cobra.Command {
 	var o output
 	var file string
-	var in savedInput
+	var in adminapi.SavedQueryInput
 	var s adminapi.Selector
 	cmd := &cobra.Command{
 		Use: "save NAME (--sql TEXT | --file FILE)", Short: "Save a query under a name, or change it", Args: oneArg("a name"),
@@ -107,7 +94,7 @@ func newSavedSaveCommand(t *target) *cobra.Command {
 			if !nobody(s) {
 				in.Selector = &s
 			}
-			var out savedQuery
+			var out adminapi.SavedQuery
 			if err := t.call(cmd, http.MethodPut, "/saved-queries/"+url.PathEscape(args[0]), nil, in, &out); err != nil {
 				return err
 			}
@@ -126,13 +113,6 @@ func newSavedSaveCommand(t *target) *cobra.Command {
 	f.StringArrayVar(&s.Tags, "tag", nil, "it asks nodes with this tag; may be repeated")
 	f.StringVar(&s.Where, "where", "", "it asks nodes that this expression means")
 	return cmd
-}
-
-// savedInput saves a query.
-type savedInput struct {
-	Description string             `json:"description"`
-	SQL         string             `json:"sql"`
-	Selector    *adminapi.Selector `json:"selector,omitempty"`
 }
 
 func newSavedRemoveCommand(t *target) *cobra.Command {

@@ -19,7 +19,7 @@ import (
 // the query.
 func (s *shell) run(ctx context.Context, sql string) error {
 	started := time.Now()
-	in := liveInput{
+	in := adminapi.LiveInput{
 		SQL: sql, Selector: adminapi.Selector{Nodes: []string{s.node.ID}}, Reason: s.reason,
 		ExpiresSeconds: int(max(minExpiry, s.wait).Seconds()),
 	}
