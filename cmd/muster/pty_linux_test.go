@@ -250,6 +250,23 @@ func TestShell_interrupt(t *testing.T) {
 	}
 }
 
+// TestShell_typedAhead types while a statement runs: each key counts later, also
+// the one that leaves.
+func TestShell_typedAhead(t *testing.T) {
+	host := silentNode(t, serveMuster(t))
+	p := openTerminal(t, "shell", host, "--wait", "3s")
+	p.expect(".help")
+	p.types("select 1;\r")
+	p.expect("waiting for the next poll of " + host)
+	p.types(".nonsense\r\x04")
+	p.expect("did not answer")
+	p.expect("> .nonsense\r\n") // shown once it is read
+	p.expect(".help")
+	if code := p.exits(); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 // TestQuery_interrupt presses Ctrl-C: once to be asked, twice to leave.
 func TestQuery_interrupt(t *testing.T) {
 	silentNode(t, serveMuster(t))

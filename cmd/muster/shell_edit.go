@@ -13,14 +13,14 @@ import (
 var errInterrupted = errors.New("interrupted")
 
 // lineEditor reads lines from a terminal. The terminal is raw only while a line
-// is read, so that Ctrl-C is a signal while a query runs.
+// is read, so that Ctrl-C is a signal while a query runs; see heedSignals.
 type lineEditor struct {
 	term   *term.Terminal
 	keys   *keyReader
 	shell  *shell
-	before string // lines of the statement before this one
-	state  *term.State
-	listed string // the line whose candidates were listed last
+	before string      // lines of the statement before this one
+	state  *term.State // as it was before the first line; nil while it is so
+	listed string      // the line whose candidates were listed last
 }
 
 func newLineEditor(s *shell, past *history) *lineEditor {
@@ -48,8 +48,10 @@ func (e *lineEditor) read(pending string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	e.state = state
-	defer e.close()
+	if e.state == nil {
+		e.state = state
+	}
+	defer e.rest()
 	if width, height, err := term.GetSize(fd); err == nil && width > 0 {
 		_ = e.term.SetSize(width, height)
 	}
@@ -77,6 +79,13 @@ func (e *lineEditor) read(pending string) (string, error) {
 		return t.line, t.err
 	case <-e.shell.people.stop:
 		return "", io.EOF // SIGTERM: nothing ends a read, so it is left behind
+	}
+}
+
+// rest leaves the terminal to what runs between two lines.
+func (e *lineEditor) rest() {
+	if !heedSignals(int(os.Stdin.Fd())) {
+		e.close()
 	}
 }
 
