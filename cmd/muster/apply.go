@@ -139,6 +139,9 @@ func printChange(w io.Writer, c adminapi.Change) error {
 	}
 	if len(c.Diff) > 0 {
 		fmt.Fprintf(&b, "\nTier %s. Affects %d nodes, %d of them online.\n", policy.Tier(c.Tier), c.Effect.Nodes, c.Effect.Online) //nolint:gosec // 0 to 3
+		if c.Effect.Asked > 0 {
+			fmt.Fprintf(&b, "Enrollment queries or triggers change for %d nodes, which may be asked at once or later.\n", c.Effect.Asked)
+		}
 		printCost(&b, c.Effect)
 	}
 	for _, i := range c.Findings {

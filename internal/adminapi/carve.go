@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/ident"
+	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/policy"
+	"github.com/musterhq/muster/internal/resource"
 )
 
 // CarveStore reads carves.
@@ -46,27 +49,49 @@ func (a *API) judgeCarve(paths []string) (CarveCheck, error) {
 		return CarveCheck{}, err
 	}
 	defer e.Close() //nolint:errcheck // it holds memory only
-	out := CarveCheck{Decision: "run", Paths: make([]CarvePath, 0, len(paths))}
+	out := CarveCheck{Decision: string(OutcomeRun), Paths: make([]CarvePath, 0, len(paths))}
 	for _, path := range paths {
 		v := e.Carve(path)
 		out.Paths = append(out.Paths, CarvePath{Path: path, Tier: int(v.Tier), Allowed: v.Provable(), Reasons: v.Reasons, Findings: v.Findings})
-		if int(v.Tier) > out.Tier || !v.Provable() && out.Decision != "refused" {
+		if int(v.Tier) > out.Tier || !v.Provable() && out.Decision != string(OutcomeRefused) {
 			out.Tier = int(v.Tier)
 			if len(v.Reasons) > 0 {
 				out.Why = v.Reasons[0].Name + ": " + v.Reasons[0].Why
 			}
 		}
-		switch {
-		case !v.Provable():
-			out.Decision = "refused"
-		case v.Tier >= policy.Dangerous && out.Decision == "run":
-			out.Decision = "reason"
+		if !v.Provable() {
+			out.Decision = string(OutcomeRefused)
 		}
 	}
-	if _, err := carve.AskSQL(paths); err != nil && out.Decision != "refused" {
+	if out.Decision != string(OutcomeRefused) {
+		a.decideCarve(&out)
+	}
+	if _, err := carve.AskSQL(paths); err != nil && out.Decision != string(OutcomeRefused) {
 		return out, err
 	}
 	return out, nil
+}
+
+// decideCarve asks the live policies about paths that the policy understands. A
+// carve is of one node. No exception names paths: the reason that the highest
+// tier needs stands for it.
+func (a *API) decideCarve(out *CarveCheck) {
+	d := a.Catalog.Plan().Newest().Set().Decide(live.Carve, policy.Tier(out.Tier), true, true, 1) //nolint:gosec // 0 to 3
+	why := d.Why
+	switch d.Require {
+	case resource.RequireRun:
+		return
+	case resource.RequireReason:
+		out.Decision = string(OutcomeReason)
+	case resource.RequireApproval:
+		why += " wants a second person's consent, which carves cannot have"
+		out.Decision = string(OutcomeRefused)
+	default:
+		out.Decision = string(OutcomeRefused)
+	}
+	if d.Policy != "" || out.Why == "" {
+		out.Why = strings.TrimSuffix(why+": "+out.Why, ": ")
+	}
 }
 
 func (a *API) checkCarve(_ context.Context, in *body[CarveCheckInput]) (*body[CarveCheck], error) {
@@ -96,9 +121,9 @@ func (a *API) startCarve(ctx context.Context, in *body[CarveInput]) (*body[Carve
 	}
 	var refusal error
 	switch {
-	case verdict.Decision == "refused":
+	case verdict.Decision == string(OutcomeRefused):
 		refusal = errs.New(errs.Forbidden, "the policy refuses this: %s", verdict.Why)
-	case verdict.Decision == "reason" && in.Body.Reason == "":
+	case verdict.Decision == string(OutcomeReason) && strings.TrimSpace(in.Body.Reason) == "":
 		refusal = errs.New(errs.Forbidden, "this needs a reason: %s", verdict.Why)
 	}
 	if refusal != nil {

@@ -264,3 +264,41 @@ func (w *world) byVault(c adminapi.Carve, path string, one []byte) {
 		}
 	}
 }
+
+// TestCarvePolicy holds carves to the live policies about them.
+func TestCarvePolicy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.setUp()
+	n := w.enrol("web-1")
+	start := func(path, reason string) error {
+		return w.call("POST", "/carves", nil, adminapi.CarveInput{Node: n.ID, Paths: []string{path}, Reason: reason}, nil)
+	}
+	decision := func(path string) string {
+		var out adminapi.CarveCheck
+		if err := w.call("POST", "/carves/check", nil, adminapi.CarveCheckInput{Paths: []string{path}}, &out); err != nil {
+			t.Fatal(err)
+		}
+		return out.Decision
+	}
+	for _, c := range []struct{ rule, log, shadow string }{
+		{"{require: refuse}", "run", "reason"}, // about people's questions alone
+		{"{kinds: [carve], require: run}", "run", "reason"},
+		{"{kinds: [carve], require: reason}", "reason", "reason"},
+		{"{kinds: [carve], min_tier: 3, require: refuse}", "run", "refused"},
+		{"{kinds: [carve], require: refuse}", "refused", "refused"},
+	} {
+		w.apply("apiVersion: muster/v1\nkind: LivePolicy\nname: p\nspec: {rules: [" + c.rule + "]}\n")
+		for path, want := range map[string]string{"/var/log/syslog": c.log, "/etc/shadow": c.shadow} {
+			if got := decision(path); got != want {
+				t.Errorf("%s, %s: %s", c.rule, path, got)
+			}
+			if err := start(path, " "); (err == nil) != (want == "run") {
+				t.Errorf("%s, %s without a reason: %v", c.rule, path, err)
+			}
+			if err := start(path, "INC-1"); (err != nil) != (want == "refused") {
+				t.Errorf("%s, %s with a reason: %v", c.rule, path, err)
+			}
+		}
+	}
+}

@@ -19,7 +19,7 @@ type LivePolicy struct {
 // LiveRule is one rule.
 type LiveRule struct {
 	MinTier  int      `json:"min_tier,omitempty" yaml:"min_tier,omitempty" doc:"Fits texts of this tier and above; a text of tier 3 without an exception is fitted by 3 alone"`
-	MinNodes int      `json:"min_nodes,omitempty" yaml:"min_nodes,omitempty" doc:"Fits questions to so many nodes and more"`
+	MinNodes int      `json:"min_nodes,omitempty" yaml:"min_nodes,omitempty" doc:"Fits questions to so many nodes and more; what is of another kind than person asks one at a time"`
 	Kinds    []string `json:"kinds,omitempty" yaml:"kinds,omitempty" doc:"Fits questions of these kinds, as person, enrollment, trigger or carve; of people alone if it is left out"`
 	Require  string   `json:"require" yaml:"require" doc:"run: it runs; reason: once a reason is given; approval: once a second person agrees; refuse: never" enum:"run,reason,approval,refuse"`
 }
@@ -57,7 +57,11 @@ func (r LiveRule) check(c *checker, path string) {
 	for j, kind := range r.Kinds {
 		at := indexed(path+".kinds", j)
 		switch live.Kind(kind) {
-		case live.Person, live.Carve:
+		case live.Person:
+		case live.Carve:
+			if r.Require == RequireApproval {
+				c.refuse(at, "nobody-to-ask", "nobody can approve a carve; require reason or refuse")
+			}
 		case live.Enrollment, live.Trigger:
 			if r.Require == RequireReason || r.Require == RequireApproval {
 				c.refuse(at, "nobody-to-ask", "%s is started by no person, who could give a reason or be asked for approval; require run or refuse", kind)

@@ -57,7 +57,8 @@ type Enrollments struct {
 	wake     chan struct{}
 	standing atomic.Pointer[map[string]time.Time] // live queries that stand, and since when they are served
 
-	mu sync.Mutex // held while the standing ones are brought to what is served
+	mu      sync.Mutex        // held while the standing ones are brought to what is served
+	refused map[string]string // why live policies refuse some, by live query
 }
 
 // NewEnrollments returns Enrollments that ask nothing before Sync.
@@ -138,12 +139,16 @@ func (e *Enrollments) Sync(ctx context.Context) error {
 			served[q.ID] = q
 		}
 	}
+	tiers, err := e.judge(ctx, served)
+	if err != nil {
+		return err
+	}
 	if err := e.end(ctx, served); err != nil {
 		return err
 	}
 	standing := map[string]time.Time{}
 	for id, q := range served {
-		since, err := e.stand(ctx, q)
+		since, err := e.stand(ctx, q, tiers[id])
 		if err != nil {
 			return err
 		}
@@ -156,6 +161,34 @@ func (e *Enrollments) Sync(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// judge takes out what the live policies refuse, and returns the tiers of the
+// others.
+func (e *Enrollments) judge(ctx context.Context, served map[string]*resource.Enrollment) (map[string]policy.Tier, error) {
+	set := e.Catalog.Plan().Newest().Set()
+	engine, err := e.Policy.With(set.Rules(e.Now()))
+	if err != nil {
+		return nil, err
+	}
+	defer engine.Close() //nolint:errcheck // it holds memory only
+	tiers, no := map[string]policy.Tier{}, map[string]string{}
+	for id, q := range served {
+		v := engine.Query(policy.Query{SQL: q.SQL, Use: policy.Enrollment})
+		if tiers[id] = v.Tier; !v.Provable() {
+			continue // it was when it was applied; agents refuse what they do not know
+		}
+		if no[id] = refused(set, live.Enrollment, v); no[id] == "" {
+			delete(no, id)
+			continue
+		}
+		delete(served, id)
+		if e.refused[id] != no[id] {
+			e.Log.WarnContext(ctx, "an enrollment query is not asked", "name", q.Name, "why", no[id])
+		}
+	}
+	e.refused = no
+	return tiers, nil
 }
 
 // end ends what is served no more.
@@ -185,19 +218,13 @@ func (e *Enrollments) end(ctx context.Context, served map[string]*resource.Enrol
 // person did.
 const createdBy = "enrollment"
 
-func (e *Enrollments) stand(ctx context.Context, q *resource.Enrollment) (time.Time, error) {
+func (e *Enrollments) stand(ctx context.Context, q *resource.Enrollment, tier policy.Tier) (time.Time, error) {
 	since, err := e.Store.StandEnrollment(ctx, q.ID, q.Name, e.Now())
 	if err != nil {
 		return since, err
 	}
-	engine, err := e.Policy.With(e.Catalog.Plan().Newest().Set().Rules(e.Now()))
-	if err != nil {
-		return since, err
-	}
-	defer engine.Close() //nolint:errcheck // it holds memory only
-	verdict := engine.Query(policy.Query{SQL: q.SQL, Use: policy.Enrollment})
 	return since, e.Live.Stand(ctx, live.Query{
-		ID: q.ID, Kind: live.Enrollment, Source: q.Name, SQL: q.SQL, Tier: int(verdict.Tier), CreatedBy: createdBy, Standing: true,
+		ID: q.ID, Kind: live.Enrollment, Source: q.Name, SQL: q.SQL, Tier: int(tier), CreatedBy: createdBy, Standing: true,
 		Selector: node.Selector{All: q.Selector == "", Where: q.Selector},
 	})
 }

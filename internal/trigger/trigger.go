@@ -265,7 +265,8 @@ func (s *Service) text(t *resource.TriggerPlan, p Payload) (string, policy.Tier,
 	if err != nil {
 		return "", 0, err
 	}
-	engine, err := s.Policy.With(s.Catalog.Plan().Newest().Set().Rules(s.Now()))
+	set := s.Catalog.Plan().Newest().Set()
+	engine, err := s.Policy.With(set.Rules(s.Now()))
 	if err != nil {
 		return "", 0, err
 	}
@@ -278,7 +279,24 @@ func (s *Service) text(t *resource.TriggerPlan, p Payload) (string, policy.Tier,
 		}
 		return "", 0, errs.New(errs.Forbidden, "the policy refuses what the payload makes of the query: %s", why)
 	}
+	if why := refused(set, live.Trigger, v); why != "" {
+		return "", 0, errs.New(errs.Forbidden, "the policy refuses what the payload makes of the query: %s", why)
+	}
 	return sql, v.Tier, nil
+}
+
+// refused says why the live policies of a set let nobody be asked; "" if they do.
+// One node is asked at a time. There is no person to give a reason or to find
+// somebody who agrees, so a rule that wants either refuses.
+func refused(set *resource.Set, kind live.Kind, v policy.Verdict) string {
+	d := set.Decide(kind, v.Tier, v.Exception != "", v.Provable(), 1)
+	switch d.Require {
+	case resource.RequireRun:
+		return ""
+	case resource.RequireReason, resource.RequireApproval:
+		return d.Why + " requires " + d.Require + ", and there is nobody to give it"
+	}
+	return d.Why
 }
 
 // maxSightings is how many nodes are looked at to find the one that is meant.

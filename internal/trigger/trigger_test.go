@@ -493,3 +493,38 @@ func BenchmarkEnrolled(b *testing.B) {
 		e.Enrolled(n, at)
 	}
 }
+
+// TestLivePolicy holds triggers and enrollment queries to the rules about them.
+func TestLivePolicy(t *testing.T) {
+	t.Parallel()
+	asks := spec("Trigger", "t", "{sql: SELECT 2, node: {match: hostname, path: /h}}") +
+		spec("EnrollmentQuery", "e", "{sql: SELECT 3, existing: true}")
+	rules := func(kinds string) string {
+		return spec("LivePolicy", "p", "{rules: [{kinds: ["+kinds+"], require: refuse}]}")
+	}
+	w := newWorld(t, asks+rules("person, carve"))
+	a := w.enrol("a", "192.0.2.1")
+	w.fired(`{"h":"a"}`)
+	if got := w.took(a); !strings.Contains(got, "SELECT 2") || !strings.Contains(got, "SELECT 3") {
+		t.Error(got)
+	}
+	w.serve(asks + rules("trigger"))
+	w.refused(`{"h":"a"}`, errs.Forbidden)
+	if b := w.enrol("b", "192.0.2.2"); w.took(b) != "SELECT 3" {
+		t.Error("the enrollment query ended")
+	}
+	w.serve(asks + rules("enrollment"))
+	w.fired(`{"h":"a"}`)
+	c := w.enrol("c", "192.0.2.3")
+	if got := w.took(c); got != "" {
+		t.Error(got)
+	}
+	w.start() // the next server keeps to it, too
+	if got := w.took(c); got != "" {
+		t.Error(got)
+	}
+	w.serve(asks)
+	if got := w.took(c); got != "SELECT 3" {
+		t.Error(got)
+	}
+}
