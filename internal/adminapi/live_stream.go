@@ -18,6 +18,7 @@ import (
 type streamLiveInput struct {
 	LiveRef
 	LastEventID string `header:"Last-Event-ID" doc:"Id of the last answer that was seen; those before it are not sent again" maxLength:"32"`
+	Answers     bool   `query:"answers" doc:"False for counts alone: of use to who reads results by the page" default:"true"`
 }
 
 func (a *API) streamLive(ctx context.Context, in *streamLiveInput) (*huma.StreamResponse, error) {
@@ -33,7 +34,7 @@ func (a *API) streamLive(ctx context.Context, in *streamLiveInput) (*huma.Stream
 		ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
 		_, w := humago.Unwrap(ctx)
 		s := sse{w: w, c: http.NewResponseController(w), stopping: a.Stopping}
-		if err := a.follow(ctx.Context(), in.ID, after, s); err != nil && ctx.Context().Err() == nil {
+		if err := a.follow(ctx.Context(), in, after, s); err != nil && ctx.Context().Err() == nil {
 			a.report(ctx.Context(), "follow live query", err)
 		}
 	}}, nil
@@ -51,12 +52,13 @@ const (
 
 // follow sends what is known of a query and came after an answer, then what
 // changes, until it ended.
-func (a *API) follow(ctx context.Context, id string, after int64, s sse) error {
+func (a *API) follow(ctx context.Context, in *streamLiveInput, after int64, s sse) error {
+	id := in.ID
 	f := live.AnswerFilter{AnsweredOnly: true, AfterSeq: after, Limit: streamPage}
 	for {
 		changed, release := a.Live.Watch(id) // before looking, so that no change is missed
 		q, err := a.query(ctx, id)
-		if err == nil {
+		if err == nil && in.Answers {
 			err = a.sendAnswers(ctx, id, &f, s)
 		}
 		var document Live

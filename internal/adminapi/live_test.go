@@ -262,8 +262,8 @@ func TestResumeStream(t *testing.T) {
 	if err := w.call("POST", "/session", nil, adminapi.LoginInput{Username: "admin", Password: password, Kind: "bearer"}, &s); err != nil {
 		t.Fatal(err)
 	}
-	follow := func(last string) (ids []string, end adminapi.Live) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/api/v1/live/"+q.ID+"/stream", nil)
+	follow := func(last, search string) (ids []string, end adminapi.Live) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/api/v1/live/"+q.ID+"/stream"+search, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -292,14 +292,17 @@ func TestResumeStream(t *testing.T) {
 		}
 		return ids, end
 	}
-	all, end := follow("")
+	all, end := follow("", "")
 	if len(all) != 2 || end.State != "done" || end.Latency == nil || end.Bytes == 0 || end.Rows != 2 {
 		t.Fatalf("%v %+v", all, end)
 	}
 	for last, want := range map[string][]string{all[0]: all[1:], all[1]: nil, "nonsense": all} {
-		if got, _ := follow(last); !slices.Equal(got, want) {
+		if got, _ := follow(last, "?answers=true"); !slices.Equal(got, want) {
 			t.Errorf("after %s: %v, want %v", last, got, want)
 		}
+	}
+	if ids, end := follow("", "?answers=false"); len(ids) != 0 || end.State != "done" || end.Rows != 2 {
+		t.Errorf("counts alone: %v %+v", ids, end)
 	}
 	var answers adminapi.LiveAnswers
 	if err := w.call("GET", "/live/"+q.ID+"/answers", nil, nil, &answers); err != nil || len(answers.Answers) != 2 {

@@ -1,4 +1,7 @@
-import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
 
 import { expect, test, type Download, type Page } from "@playwright/test";
 
@@ -206,5 +209,92 @@ test.describe("reach", () => {
     await theirs.context().close();
     await done(page);
     await apply("no second people", "{apiVersion: muster/v1, kind: LivePolicy, name: e2e, spec: {rules: [{min_tier: 3, require: refuse}]}}");
+  });
+
+  test("fetches a file, lists and downloads it, and deletes it", async () => {
+    const dir = mkdtempSync(join(tmpdir(), "muster-e2e-"));
+    const path = join(dir, "notes.txt");
+    writeFileSync(path, "what a <b>node</b> holds\n".repeat(100));
+    try {
+      await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Carves" }).click();
+      await page.getByRole("button", { name: "Fetch files" }).first().click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByLabel("Node", { exact: true }).fill(hostname());
+      const fetch = dialog.getByRole("button", { name: "Fetch", exact: true });
+      await dialog.getByLabel("Paths, one per line").fill("/proc/self/environ");
+      await expect(dialog).toContainText("Refused");
+      await expect(fetch).toBeDisabled();
+      await dialog.getByLabel("Paths, one per line").fill("/etc/shadow");
+      await expect(dialog.getByLabel("Reason", { exact: true })).toBeVisible();
+      await expect(fetch).toBeDisabled();
+      await capture(page, "carve-dialog");
+      await dialog.getByLabel("Paths, one per line").fill(path);
+      await expect(dialog.getByLabel("Reason, if you like")).toBeVisible();
+      await fetch.click();
+
+      await expect(page).toHaveURL(/\/carves\/[^?]+$/);
+      const download = page.getByRole("link", { name: "Download" }).first();
+      await expect(download).toBeVisible({ timeout: 100_000 }); // osqueryd begins at a full minute
+      await expect.poll(() => gridRows(page, "Files")).toBeGreaterThan(0);
+      await expect(page.getByRole("table", { name: "Files" })).toContainText("notes.txt");
+      await capture(page, "carve");
+      const arrives = page.waitForEvent("download");
+      await download.click();
+      const file = await arrives;
+      const bytes = readFileSync(await file.path());
+      await expect(page.getByText(createHash("sha256").update(bytes).digest("hex"))).toBeVisible();
+      if (file.suggestedFilename().endsWith(".tar")) expect(bytes.includes("what a <b>node</b> holds")).toBe(true);
+
+      await page.getByRole("button", { name: "Delete" }).click();
+      await page.getByRole("alertdialog").getByRole("button", { name: "Delete" }).click();
+      await expect(page.getByText("Nothing was fetched yet")).toBeVisible();
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+
+  test("gives a trigger its token, and shows how fast the node answers", async ({ playwright }) => {
+    await apply("reach", `
+apiVersion: muster/v1
+kind: Trigger
+name: e2e-hook
+description: asks <b>one</b> node
+spec: {node: {match: hostname, path: /host}, sql: SELECT total_seconds FROM uptime}
+---
+apiVersion: muster/v1
+kind: EnrollmentQuery
+name: e2e-first
+spec: {sql: SELECT hostname FROM system_info, existing: true}
+`);
+    await page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: "Triggers" }).click();
+    const row = page.getByRole("table", { name: "Triggers" }).getByRole("row", { name: /e2e-hook/ });
+    await expect(row).toContainText("none yet");
+    await row.getByRole("button", { name: "Use e2e-hook" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByRole("button", { name: "Make the token" }).click();
+    const value = await dialog.getByLabel("Token of the trigger").innerText();
+    await capture(page, "trigger-token");
+    await dialog.getByRole("button", { name: "I have kept it" }).click();
+    await expect(row).toContainText("set");
+    await row.getByRole("button", { name: "Use e2e-hook" }).click();
+    await expect(dialog).not.toContainText(value);
+    await page.keyboard.press("Escape");
+
+    const outside = await playwright.request.newContext({ ignoreHTTPSErrors: true });
+    const call = (secret: string) =>
+      outside.post(new URL("/api/v1/hooks/e2e-hook", page.url()).href, { headers: { Authorization: `Bearer ${secret}` }, data: { host: hostname() } });
+    expect((await call("guessed")).status()).toBe(401);
+    const fired = await call(value);
+    expect(fired.status(), await fired.text()).toBe(202);
+    const { live_id: id } = (await fired.json()) as { live_id: string };
+    await outside.dispose();
+
+    await expect(row.getByRole("cell").nth(6)).toContainText(/\d (ms|s)/, { timeout: 60_000 });
+    await expect(page.getByRole("table", { name: "Enrollment queries" })).toContainText("e2e-first");
+    await expect(page.getByRole("table", { name: "Time to answer" }).getByRole("row", { name: /^all/ })).toContainText(/\d s/);
+    await capture(page, "triggers");
+    await page.goto(`/live/${id}`);
+    await expect(progress(page)).toContainText("done");
+    await expect.poll(() => gridRows(page, "Rows")).toBe(1);
   });
 });

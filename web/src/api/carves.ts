@@ -52,7 +52,7 @@ export const carveCheckQuery = (paths: string[]) =>
     retry: false,
   });
 
-export const carveDownloadHref = (id: string, archive: number): string => apiPath(carvePath(id, "/download"), { archive });
+export const carveDownloadHref = (id: string, archive?: number): string => apiPath(carvePath(id, "/download"), { archive });
 
 export function refreshCarves(client: QueryClient): Promise<unknown> {
   return client.invalidateQueries({ queryKey: ["carves"] });

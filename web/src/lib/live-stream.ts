@@ -12,9 +12,8 @@ const nothing: LiveSnapshot = { live: undefined, connection: "connecting" };
 
 /**
  * Follows the counts of one live query by its event stream, shown a few times a
- * second, however fast they come. Its rows are let go unread: pages of them come
- * from the server, filtered and sorted there, so that a tab never holds them all.
- * After a break the browser says itself which event was the last.
+ * second, however fast they come. Its rows are left out: pages of them come from
+ * the server, filtered and sorted there, so that a tab never holds them all.
  */
 class LiveStream {
   private snapshot = nothing;
@@ -29,7 +28,7 @@ class LiveStream {
   constructor(private readonly id: string) {}
 
   open(): void {
-    const source = new EventSource(apiPath(`/live/${encodeURIComponent(this.id)}/stream`));
+    const source = new EventSource(apiPath(`/live/${encodeURIComponent(this.id)}/stream`, { answers: "false" }));
     this.source = source;
     source.addEventListener("open", () => {
       this.failures = 0;

@@ -15,6 +15,7 @@ import { Icon } from "@/ui/icons";
 import { Confirm, useNotify } from "@/ui/overlay";
 import { CarveFiles } from "./carve-files";
 import { CarveStateBadge, Meter, Received, VerificationBadge } from "./carve-state";
+import { May, useMay } from "./may";
 
 const route = getRouteApi("/shell/carves/$id");
 
@@ -119,7 +120,7 @@ function Header({ carve: c }: { carve: Carve }) {
     },
     onError: notify.failed,
   });
-  const single = c.archives.length === 1 && c.archives[0]!.state === "done" ? c.archives[0] : undefined;
+  const whole = c.archives.filter((a) => a.state === "done");
   return (
     <header className="flex flex-wrap items-center gap-x-3 gap-y-2">
       <h1 className="min-w-0 truncate text-xl font-semibold tracking-tight">
@@ -128,16 +129,18 @@ function Header({ carve: c }: { carve: Carve }) {
       </h1>
       <CarveStateBadge state={c.state} />
       <div className="ml-auto flex items-center gap-2">
-        {isCarving(c) ? (
-          <Button tone="danger" icon="stop" onClick={() => setAsking("cancel")}>
-            Cancel
-          </Button>
-        ) : (
-          <Button tone="danger" icon="trash" onClick={() => setAsking("delete")}>
-            Delete
-          </Button>
-        )}
-        {single && <Download carve={c} archive={single} primary />}
+        <May permission="carve.run">
+          {isCarving(c) ? (
+            <Button tone="danger" icon="stop" onClick={() => setAsking("cancel")}>
+              Cancel
+            </Button>
+          ) : (
+            <Button tone="danger" icon="trash" onClick={() => setAsking("delete")}>
+              Delete
+            </Button>
+          )}
+        </May>
+        {whole.length > 0 && <Download carve={c} archive={whole.length === 1 ? whole[0] : undefined} primary />}
       </div>
       <Confirm
         open={asking === "cancel"}
@@ -163,15 +166,18 @@ function Header({ carve: c }: { carve: Carve }) {
   );
 }
 
-function Download({ carve, archive, primary }: { carve: Carve; archive: Archive; primary?: boolean }) {
+/** Downloads an archive, or without one all of them in one tar. */
+function Download({ carve, archive, primary }: { carve: Carve; archive?: Archive | undefined; primary?: boolean }) {
+  const what = archive ? `${archive.format || "bytes of no known format"}, ${formatBytes(archive.size)}` : "All archives in one tar";
+  if (!useMay("carve.download")) return null;
   return (
     <a
-      href={carveDownloadHref(carve.id, archive.n)}
+      href={carveDownloadHref(carve.id, archive?.n)}
       download=""
       className={buttonClass(primary ? "primary" : "plain", primary ? "md" : "sm")}
-      title={`${archive.format ?? "archive"}, ${formatBytes(archive.size)}; the audit log keeps who downloads it`}
+      title={`${what}; the audit log keeps who downloads it`}
     >
-      <Icon name="download" size={primary ? 15 : 14} /> Download
+      <Icon name="download" size={primary ? 15 : 14} /> {archive ? "Download" : "Download all"}
     </a>
   );
 }

@@ -13,6 +13,7 @@ import { Icon } from "@/ui/icons";
 import { CarveList } from "./carve-list";
 import { carveStates, Meter } from "./carve-state";
 import { FetchDialog } from "./fetch-files";
+import { May } from "./may";
 
 const route = getRouteApi("/shell/carves");
 
@@ -28,15 +29,18 @@ export function CarvesPage() {
   const usage = data?.pages[0]?.usage;
   const ask = (open: boolean) => void navigate({ search: (old) => ({ ...old, fetch: open ? "1" : undefined }), replace: true });
   const filtered = Boolean(node || state);
+  const fetchButton = (
+    <Button tone="primary" icon="download" onClick={() => ask(true)}>
+      Fetch files
+    </Button>
+  );
   return (
     <div className="mx-auto flex h-full max-w-[100rem] flex-col gap-4 px-5 py-4">
       <PageHeader title="Carves">
         {usage && <Usage usage={usage} />}
         {node && <NodeFilter id={node} onRemove={() => void navigate({ search: (old) => ({ ...old, node: undefined }), replace: true })} />}
         <Select label="State" value={state ?? ""} onChange={(v) => void navigate({ search: (old) => ({ ...old, state: v || undefined }), replace: true })} options={states} />
-        <Button tone="primary" icon="download" onClick={() => ask(true)}>
-          Fetch files
-        </Button>
+        <May permission="carve.run">{fetchButton}</May>
       </PageHeader>
       <Card flush className="flex-1 overflow-hidden">
         <CarveList
@@ -48,11 +52,7 @@ export function CarvesPage() {
               <Empty
                 icon="carves"
                 title="Nothing was fetched yet"
-                action={
-                  <Button tone="primary" icon="download" onClick={() => ask(true)}>
-                    Fetch files
-                  </Button>
-                }
+                action={<May permission="carve.run">{fetchButton}</May>}
               >
                 A carve brings files of a node as one archive, encrypted here and deleted after a while. The policy says which paths may be asked for.
               </Empty>

@@ -11,6 +11,7 @@ import { Button, Field, Input } from "@/ui/controls";
 import { ErrorNote, Facts, Notice } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
 import { tierName } from "@/ui/tier";
+import { useMay } from "./may";
 import { ReasonDialog } from "./reason-dialog";
 
 type Move = { to: "approve"; password: string } | { to: "reject"; reason: string } | { to: "stop" };
@@ -21,6 +22,7 @@ export function PendingBanner({ live }: { live: Live }) {
   const [asking, setAsking] = useState<"approve" | "reject" | null>(null);
   const decide = useDecision(live, () => setAsking(null));
   const own = session?.username === live.created_by;
+  const mayApprove = useMay("live.approve");
   const ask = (what: "approve" | "reject") => {
     decide.reset();
     setAsking(what);
@@ -34,7 +36,7 @@ export function PendingBanner({ live }: { live: Live }) {
               <Button size="sm" busy={decide.isPending} onClick={() => decide.mutate({ to: "stop" })}>
                 Take back
               </Button>
-            ) : (
+            ) : mayApprove && (
               <>
                 <Button size="sm" tone="danger" onClick={() => ask("reject")}>
                   Reject

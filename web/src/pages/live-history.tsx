@@ -15,6 +15,7 @@ import { Ago, Badge, Empty, ErrorNote, Loading } from "@/ui/display";
 import { LiveStateBadge, settledCount, StateBar } from "@/ui/live-state";
 import { useNotify } from "@/ui/overlay";
 import { useLiveEditor } from "./live-context";
+import { May } from "./may";
 import { ReasonDialog } from "./reason-dialog";
 import { SavedQueries } from "./saved-queries";
 
@@ -131,7 +132,9 @@ function History() {
         <Select label="Kind" value={kind ?? ""} onChange={(v) => change({ kind: v })} options={kinds} />
         <Select label="State" value={state ?? ""} onChange={(v) => change({ state: v })} options={states} />
         <span className="ml-auto">
-          <StopAll />
+          <May permission="live.run">
+            <StopAll />
+          </May>
         </span>
       </div>
       {error && (

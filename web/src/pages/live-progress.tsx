@@ -17,6 +17,7 @@ import { TierBadge } from "@/ui/tier";
 import { PendingBanner } from "./live-approval";
 import { useLiveEditor } from "./live-context";
 import { LiveOrigin } from "./live-history";
+import { useMay } from "./may";
 import { SaveQueryDialog } from "./save-query";
 
 /** How far a query is, what holds it, and what one can do about it. */
@@ -125,17 +126,20 @@ function Figures({ live }: { live: Live }) {
 
 function HeldBanner({ live }: { live: Live }) {
   const act = useLiveAction(live);
+  const mayRun = useMay("live.run");
   return (
     <Notice
       action={
-        <span className="flex shrink-0 gap-2">
-          <Button size="sm" icon="play" busy={act.isPending && act.variables === "resume"} onClick={() => act.mutate("resume")}>
-            Resume
-          </Button>
-          <Button size="sm" tone="danger" icon="stop" busy={act.isPending && act.variables === "stop"} onClick={() => act.mutate("stop")}>
-            Stop
-          </Button>
-        </span>
+        mayRun && (
+          <span className="flex shrink-0 gap-2">
+            <Button size="sm" icon="play" busy={act.isPending && act.variables === "resume"} onClick={() => act.mutate("resume")}>
+              Resume
+            </Button>
+            <Button size="sm" tone="danger" icon="stop" busy={act.isPending && act.variables === "stop"} onClick={() => act.mutate("stop")}>
+              Stop
+            </Button>
+          </span>
+        )
       }
     >
       <p className="font-medium">Delivery stands still; {formatCount(live.counts.waiting ?? 0)} nodes have not been given it.</p>
@@ -157,6 +161,7 @@ function useLiveAction(live: Live) {
 function Actions({ live, edited }: { live: Live; edited: boolean }) {
   const act = useLiveAction(live);
   const rerun = useRerun(live);
+  const mayRun = useMay("live.run");
   const { load } = useLiveEditor();
   const [saving, setSaving] = useState(false);
   const notify = useNotify();
@@ -177,12 +182,12 @@ function Actions({ live, edited }: { live: Live; edited: boolean }) {
           Edit this query
         </Button>
       )}
-      {!isOpenLive(live) && live.kind !== "enrollment" && live.kind !== "carve" && (
+      {mayRun && !isOpenLive(live) && live.kind !== "enrollment" && live.kind !== "carve" && (
         <Button size="sm" icon="refresh" busy={rerun.isPending} onClick={() => rerun.mutate()} title="Asks the same targets again, so that both can be compared">
           Run again
         </Button>
       )}
-      {live.state === "running" && !live.held && (
+      {mayRun && live.state === "running" && !live.held && (
         <Button size="sm" tone="danger" icon="stop" busy={act.isPending} onClick={() => act.mutate("stop")}>
           Stop
         </Button>

@@ -16,6 +16,7 @@ import { Icon, PlatformIcon } from "@/ui/icons";
 import { Confirm, useNotify } from "@/ui/overlay";
 import { CarveList } from "./carve-list";
 import { FetchDialog } from "./fetch-files";
+import { May } from "./may";
 import { ConfigTab } from "./node-config";
 import { HistoryTab } from "./node-history";
 import { ReasonDialog } from "./reason-dialog";
@@ -147,12 +148,16 @@ function Actions({ node }: { node: NodeDetail }) {
       </Button>
       {!quarantined && (
         <>
-          <Button icon="download" onClick={() => setFetching(true)}>
-            Fetch files
-          </Button>
-          <Link to="/live" search={{ nodes: node.id }} className={buttonClass("primary")}>
-            <Icon name="live" size={15} /> Query this node
-          </Link>
+          <May permission="carve.run">
+            <Button icon="download" onClick={() => setFetching(true)}>
+              Fetch files
+            </Button>
+          </May>
+          <May permission="live.run">
+            <Link to="/live" search={{ nodes: node.id }} className={buttonClass("primary")}>
+              <Icon name="live" size={15} /> Query this node
+            </Link>
+          </May>
           <FetchDialog open={fetching} onOpenChange={setFetching} node={node.id} />
         </>
       )}

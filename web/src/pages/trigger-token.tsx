@@ -11,6 +11,7 @@ import { visible } from "@/lib/text";
 import { Button, CopyButton, Field, inputClass } from "@/ui/controls";
 import { Code, ErrorNote, Notice } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
+import { May, useMay } from "./may";
 
 const path = (name: string, rest: string): string => `/triggers/${encodeURIComponent(name)}${rest}`;
 
@@ -29,6 +30,7 @@ export function TriggerDialog({ trigger, onClose }: { trigger: Trigger; onClose:
     },
   });
   const token = make.data?.token;
+  const mayWrite = useMay("trigger.write");
   const error = make.error ?? revoke.error;
   return (
     <Dialog
@@ -43,14 +45,18 @@ export function TriggerDialog({ trigger, onClose }: { trigger: Trigger; onClose:
         {error && <ErrorNote error={error} />}
         {token && <Token token={token} />}
         <HowToCall name={trigger.name} />
-        {!token && <FireByHand name={trigger.name} />}
+        {!token && (
+          <May permission="live.run">
+            <FireByHand name={trigger.name} />
+          </May>
+        )}
         {token ? (
           <div className="flex justify-end">
             <Button tone="primary" onClick={onClose}>
               I have kept it
             </Button>
           </div>
-        ) : (
+        ) : mayWrite && (
           <div className="flex flex-wrap items-center justify-end gap-2 border-t border-line pt-4">
             {trigger.has_token && <span className="min-w-0 flex-1 text-xs text-fg-3">A new token ends the one that it has at once.</span>}
             {trigger.has_token && (

@@ -9,6 +9,7 @@ import { useTitle } from "@/lib/hooks";
 import { Agent, visible } from "@/lib/text";
 import { Button } from "@/ui/controls";
 import { Ago, Badge, Card, Empty, ErrorNote, Loading, PageHeader } from "@/ui/display";
+import { useMay } from "./may";
 import { TriggerDialog } from "./trigger-token";
 
 /** What starts live queries without a person: hooks from outside, and new nodes. And how fast nodes answer. */
@@ -59,6 +60,7 @@ const pair = (a: number | undefined, b: number | undefined): string => (a && a >
 function Triggers() {
   const query = useQuery(triggersQuery);
   const [open, setOpen] = useState<Trigger | null>(null);
+  const mayWrite = useMay("trigger.write");
   return (
     <>
       <Section
@@ -109,7 +111,7 @@ function Triggers() {
                   <td className="tnum text-right whitespace-nowrap">{pair(t.latency?.answered_p50_ms, t.latency?.answered_p99_ms)}</td>
                   <td className="text-right">
                     <Button size="sm" aria-label={`Use ${visible(t.name)}`} onClick={() => setOpen(t)}>
-                      {t.has_token ? "Call it" : "Make its token"}
+                      {t.has_token || !mayWrite ? "Call it" : "Make its token"}
                     </Button>
                   </td>
                 </tr>

@@ -1,0 +1,16 @@
+import { useQuery } from "@tanstack/react-query";
+import type { ReactNode } from "react";
+
+import { sessionQuery } from "@/api/queries";
+
+export type Permission = "live.run" | "live.approve" | "carve.run" | "carve.download" | "trigger.write";
+
+export function useMay(permission: Permission): boolean {
+  const { data } = useQuery(sessionQuery);
+  return data?.permissions.includes(permission) ?? false;
+}
+
+/** What only people with a permission see. The server decides by itself; this spares others a refusal. */
+export function May({ permission, children }: { permission: Permission; children: ReactNode }) {
+  return useMay(permission) ? children : null;
+}
