@@ -237,6 +237,7 @@ test.describe("reach", () => {
       await expect(download).toBeVisible({ timeout: 100_000 }); // osqueryd begins at a full minute
       await expect.poll(() => gridRows(page, "Files")).toBeGreaterThan(0);
       await expect(page.getByRole("table", { name: "Files" })).toContainText("notes.txt");
+      await expect(page.getByText("hash matches")).toBeVisible({ timeout: 60_000 });
       await capture(page, "carve");
       const arrives = page.waitForEvent("download");
       await download.click();

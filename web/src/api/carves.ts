@@ -2,12 +2,15 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient 
 
 import { api, apiPath } from "./client";
 import { isShort, seconds, whileShort } from "./queries";
-import type { ArchiveFiles, Carve, CarveCheck, CarvePage } from "./types";
+import type { Archive, ArchiveFiles, Carve, CarveCheck, CarvePage } from "./types";
 
 export const carvePath = (id: string, rest = ""): string => `/carves/${encodeURIComponent(id)}${rest}`;
 
 /** Whether a carve is still to bring something. */
 export const isCarving = (c: Carve | undefined): boolean => c !== undefined && !["done", "failed", "cancelled", "expired"].includes(c.state);
+
+/** Whether an archive is whole, but the node has not yet said which hash it had there. */
+export const isComparing = (a: Archive): boolean => a.state === "done" && a.verification === "";
 
 export interface CarvesParams {
   node?: string;
@@ -29,7 +32,7 @@ export const carveQuery = (id: string) =>
   queryOptions({
     queryKey: ["carves", id],
     queryFn: ({ signal }) => api.get<Carve>(carvePath(id), undefined, signal),
-    refetchInterval: (query) => (isCarving(query.state.data) ? 1.5 * seconds : false),
+    refetchInterval: (query) => (isCarving(query.state.data) || query.state.data?.archives.some(isComparing) ? 1.5 * seconds : false),
   });
 
 /** What is in an archive. It never changes once it is whole. */

@@ -25,5 +25,5 @@ export const enrollmentQueriesQuery = queryOptions({
 export const boundQuery = queryOptions({
   queryKey: ["live", "bound"],
   queryFn: ({ signal }) => list<LiveBound>("/live/bound", "groups", signal),
-  refetchInterval: 30 * seconds,
+  refetchInterval: 10 * seconds,
 });

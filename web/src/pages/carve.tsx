@@ -3,14 +3,14 @@ import { getRouteApi, Link, useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { api, ApiError } from "@/api/client";
-import { carveDownloadHref, carvePath, carveQuery, isCarving, refreshCarves } from "@/api/carves";
+import { carveDownloadHref, carvePath, carveQuery, isCarving, isComparing, refreshCarves } from "@/api/carves";
 import type { Archive, Carve, CarveState } from "@/api/types";
 import { cx } from "@/lib/cx";
 import { formatBytes, formatCount, formatTime, plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent, Lines, visible } from "@/lib/text";
 import { Button, buttonClass, CopyButton } from "@/ui/controls";
-import { Ago, Card, Empty, ErrorNote, Facts, Loading } from "@/ui/display";
+import { Ago, Badge, Card, Empty, ErrorNote, Facts, Loading } from "@/ui/display";
 import { Icon } from "@/ui/icons";
 import { Confirm, useNotify } from "@/ui/overlay";
 import { CarveFiles } from "./carve-files";
@@ -230,7 +230,7 @@ function ArchiveRow({ carve, archive: a, shown, onShow }: { carve: Carve; archiv
       <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
         <CarveStateBadge state={a.state} />
         <Agent className="min-w-0 flex-1 font-mono text-xs break-all">{a.path}</Agent>
-        <VerificationBadge verification={a.verification} />
+        {isComparing(a) ? <Badge title="The node has yet to say which hash the archive had there">hash not compared yet</Badge> : <VerificationBadge verification={a.verification} />}
         {done && carve.archives.length > 1 && (
           <Button size="sm" tone="ghost" onClick={onShow}>
             Files

@@ -128,7 +128,7 @@ function Checked({ verdict, failed, refused }: CheckState) {
       <div className="flex max-h-40 min-w-0 flex-1 flex-col gap-1 overflow-auto">
         <p className={refused ? "text-bad" : verdict.decision === "reason" ? "text-warn" : "text-fg-2"}>
           {refused ? "Refused" : verdict.decision === "reason" ? "It needs a reason" : "Allowed"}
-          {verdict.why && (
+          {verdict.why && telling.length !== 1 && (
             <>
               : <Agent>{verdict.why}</Agent>
             </>

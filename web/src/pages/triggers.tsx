@@ -45,7 +45,7 @@ function Section<T>({ title, query, what, empty, children }: {
       ) : data.length === 0 ? (
         empty
       ) : (
-        <div className="overflow-x-auto">{children(data)}</div>
+        <div className="overflow-x-auto rounded-b-lg">{children(data)}</div>
       )}
     </Card>
   );
