@@ -60,5 +60,5 @@ func Free(dir string) (uint64, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err
 	}
-	return st.Bavail * uint64(st.Bsize), nil //nolint:gosec,unconvert // a block size is positive, and differs in type between systems
+	return st.Bavail * uint64(st.Bsize), nil //nolint:gosec // a block size is positive, and differs in type between systems
 }
