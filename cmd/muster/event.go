@@ -96,10 +96,8 @@ func newEventSearchCommand(t *target) *cobra.Command {
 }
 
 func printLines(cmd *cobra.Command, events []adminapi.Event) error {
-	e := json.NewEncoder(cmd.OutOrStdout())
-	e.SetEscapeHTML(false)
 	for _, event := range events {
-		if err := e.Encode(event); err != nil {
+		if err := printLine(cmd.OutOrStdout(), event); err != nil {
 			return err
 		}
 	}

@@ -156,3 +156,25 @@ func TestHostile(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestPrintLine keeps what JSON means, and shows a terminal nothing that it obeys.
+func TestPrintLine(t *testing.T) {
+	t.Parallel()
+	in := map[string]string{"evil\u009b": "\x1b[2J \u009b2J \x7f \u202e \U000e0041 é \n \xff <&>"}
+	var b bytes.Buffer
+	if err := printLine(&b, in); err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"evil\u009b":"\u001b[2J \u009b2J \u007f \u202e \udb40\udc41 é \n \ufffd <&>"}` + "\n"
+	if b.String() != want {
+		t.Errorf("%s; want %s", &b, want)
+	}
+	var out map[string]string
+	if err := json.Unmarshal(b.Bytes(), &out); err != nil || out["evil\u009b"] != strings.ToValidUTF8(in["evil\u009b"], "\ufffd") {
+		t.Errorf("%q %v", out, err)
+	}
+	b.Reset()
+	if err := printJSON(&b, in); err != nil || strings.ContainsFunc(strings.ReplaceAll(b.String(), "\n", ""), commands) {
+		t.Errorf("%q %v", &b, err)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -56,11 +59,45 @@ func (o *output) list(cmd *cobra.Command, v any, head []string, rows [][]string)
 	}
 }
 
-func printJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+func printJSON(w io.Writer, v any) error { return writeJSON(w, v, "  ") }
+
+// printLine prints a document on one line.
+func printLine(w io.Writer, v any) error { return writeJSON(w, v, "") }
+
+// writeJSON writes a document in which characters that a terminal would obey are
+// escaped. JSON itself asks for that of the first 32 alone, and not of others as
+// U+009B, which begins a command, too.
+func writeJSON(w io.Writer, v any, indent string) error {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	e.SetIndent("", indent)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escapeJSON(b.Bytes()))
+	return err
+}
+
+// escapeJSON escapes what only strings of a document can hold; line feeds are
+// between its parts.
+func escapeJSON(b []byte) []byte {
+	escape := func(r rune) bool { return r != '\n' && commands(r) }
+	if bytes.IndexFunc(b, escape) < 0 {
+		return b
+	}
+	out := make([]byte, 0, len(b)+len(b)/8)
+	for _, r := range string(b) {
+		switch high, low := utf16.EncodeRune(r); {
+		case !escape(r):
+			out = utf8.AppendRune(out, r)
+		case high != utf8.RuneError:
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 // printYAML goes by JSON, so that names and times are the same in both.

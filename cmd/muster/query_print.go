@@ -1,9 +1,7 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -172,13 +170,6 @@ func rowTable(rows []queryRow) (head []string, cells [][]string) {
 		cells = append(cells, line)
 	}
 	return head, cells
-}
-
-// printLine prints a document on one line.
-func printLine(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
 }
 
 func countLine(counts map[string]int, rows int) string {
