@@ -79,6 +79,17 @@ func TestQuery(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 	cli(t, "live", "stop", id)
+	out, errOut, code = muster(t, "query", "SELECT 4", "--all", "--sample", "0.5", "--wait", "1s", "-o", "json") // of one node, that one
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != exitPartly || r.Counts["stopped"] != 1 {
+		t.Errorf("exit code %d: %s%s", code, out, errOut)
+	}
+	if p := cliJSON[adminapi.LivePreview](t, "query", "SELECT 4", "--all", "--sample", "0.5", "--dry-run"); p.Asked != 1 || p.Decision != "run" {
+		t.Errorf("%+v", p)
+	}
+	cli(t, "saved", "save", "four", "--sql", "SELECT 4", "--all")
+	if p := cliJSON[adminapi.LivePreview](t, "query", "--saved", "four", "--dry-run"); p.Asked != 1 {
+		t.Errorf("%+v", p)
+	}
 }
 
 // TestQuery_refused shows where in the text the policy found its reason.

@@ -139,7 +139,7 @@ func (s *shell) batch(r io.Reader) error {
 			}
 		}
 		if last {
-			return nil
+			return nil //nolint:nilerr // to leave is no failure
 		}
 	}
 }

@@ -43,7 +43,7 @@ func ParsePayload(b []byte) (Payload, error) {
 	if err := d.Decode(&p.document); err != nil {
 		return Payload{}, errs.New(errs.Invalid, "the payload is no JSON")
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // Decoder returns it as it is
+	if _, err := d.Token(); err != io.EOF {
 		return Payload{}, errs.New(errs.Invalid, "the payload is more than one JSON value")
 	}
 	return p, nil
@@ -80,7 +80,7 @@ func (p Payload) text(at resource.Pointer) (string, error) {
 	if !ok {
 		return "", errs.New(errs.Invalid, "the payload has nothing at %s", at)
 	}
-	s := ""
+	var s string
 	switch v := v.(type) {
 	case string:
 		s = v

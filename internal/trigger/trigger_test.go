@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -477,7 +476,7 @@ func BenchmarkEnrolled(b *testing.B) {
 	set, _ := resource.NewSet(objects)
 	snapshot, _ := resource.Compile(1, set)
 	s := storetest.New(b)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	coordinator := live.NewCoordinator(s, log, time.Now)
 	e := trigger.NewEnrollments(trigger.EnrollmentOptions{
 		Store: s, Live: coordinator, Registry: node.NewRegistry(s, node.NewKeyer(make([]byte, 32)), log, time.Now),
