@@ -108,10 +108,11 @@ function Header({ carve: c }: { carve: Carve }) {
   const notify = useNotify();
   const [asking, setAsking] = useState<"cancel" | "delete" | null>(null);
   const act = useMutation({
-    mutationFn: (what: "cancel" | "delete"): Promise<unknown> => (what === "cancel" ? api.post(carvePath(c.id, "/cancel")) : api.delete(carvePath(c.id))),
-    onSuccess: async (_result, what) => {
+    mutationFn: (what: "cancel" | "delete"): Promise<Carve | void> => (what === "cancel" ? api.post<Carve>(carvePath(c.id, "/cancel")) : api.delete(carvePath(c.id))),
+    onSuccess: async (now, what) => {
       setAsking(null);
-      notify.done(what === "cancel" ? "The carve is cancelled" : "The carve is deleted");
+      // It may have ended before the cancellation came.
+      notify.done(what === "delete" ? "The carve is deleted" : !now || now.state === "cancelled" ? "The carve is cancelled" : `Too late to cancel: the carve is ${now.state}`);
       if (what === "delete") {
         await navigate({ to: "/carves" });
         client.removeQueries({ queryKey: ["carves", c.id] });

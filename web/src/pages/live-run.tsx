@@ -14,6 +14,7 @@ import { Button, Input, Spinner } from "@/ui/controls";
 import { Ago, StatusDot } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
 import { tierName } from "@/ui/tier";
+import { useMay } from "./may";
 
 interface RunBarProps {
   draft: LiveDraft;
@@ -39,7 +40,8 @@ export function RunBar({ draft, refused, busy, error, onRun, onSelector, childre
   const wrong = some && preview.error instanceof ApiError && preview.error.status >= 400 && preview.error.status < 500;
   const needsReason = decision === "reason" || decision === "approval" || asksReason(error);
   const why = refused ?? (decision === "refused" ? data?.why || "the policy refuses it" : undefined);
-  const ready = draft.sql.trim() !== "" && some && why === undefined && !wrong && data?.asked !== 0 && !tooMany(data, draft) && (!needsReason || reason.trim() !== "");
+  const mayRun = useMay("live.run");
+  const ready = mayRun && draft.sql.trim() !== "" && some && why === undefined && !wrong && data?.asked !== 0 && !tooMany(data, draft) && (!needsReason || reason.trim() !== "");
   const run = () => {
     if (ready && !busy) onRun(needsReason ? reason : "");
   };
@@ -72,7 +74,7 @@ export function RunBar({ draft, refused, busy, error, onRun, onSelector, childre
           icon="play"
           busy={busy}
           disabled={!ready}
-          title={why ? `The policy refuses this text: ${why}` : needsReason && !reason.trim() ? "It needs a reason" : "Ctrl+Enter in the editor"}
+          title={!mayRun ? "You may read live queries, but not run any" : why ? `The policy refuses this text: ${why}` : needsReason && !reason.trim() ? "It needs a reason" : "Ctrl+Enter in the editor"}
         >
           {decision === "approval" ? "Ask for approval" : "Run"}
         </Button>

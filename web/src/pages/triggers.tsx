@@ -133,7 +133,8 @@ function EnrollmentQueries() {
       what="The enrollment queries"
       empty={
         <Empty icon="nodes" title="There is no enrollment query yet">
-          A resource of kind <code className="font-mono text-xs">EnrollmentQuery</code> asks each new node once, in its very first poll. Its rows become events.
+          A resource of kind <code className="font-mono text-xs">EnrollmentQuery</code> asks each new node once, in its very first poll. Its rows become events.{" "}
+          <code className="font-mono text-xs">muster apply</code> proposes it.
         </Empty>
       }
     >
