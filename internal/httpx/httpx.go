@@ -101,6 +101,8 @@ type Bodies struct {
 	Announced bool
 
 	buffers sync.Pool
+	heads   sync.Pool // of announced bodies
+	large   sync.Pool // of those that have their room
 	zips    sync.Pool
 }
 
@@ -129,12 +131,15 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 	if r.ContentLength > l.Wire {
 		return tooLarge(l.Wire)
 	}
+	if b.Announced && b.Memory != nil && plain(r) && r.ContentLength > FreeBody {
+		return b.readAnnounced(r, use)
+	}
 	buf, _ := b.buffers.Get().(*bytes.Buffer)
 	if buf == nil {
 		buf = new(bytes.Buffer)
 	}
 	defer func() {
-		if buf.Cap() <= maxKept || b.Announced {
+		if buf.Cap() <= maxKept {
 			buf.Reset()
 			b.buffers.Put(buf)
 		}
@@ -160,17 +165,7 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 	default:
 		return errs.New(errs.Invalid, "Content-Encoding %q is not understood; use gzip or none", encoding)
 	}
-	if b.Announced && expected == r.ContentLength && expected > FreeBody && b.Memory != nil {
-		buf.Grow(FreeBody)
-		if _, err := io.CopyN(buf, src, FreeBody); err != nil {
-			return broken(err, "the body could not be read to its end")
-		}
-		if err := b.room(r.Context(), r.ContentLength); err != nil {
-			return err
-		}
-		defer b.Memory.Release(r.ContentLength)
-		buf.Grow(int(r.ContentLength) - FreeBody + bytes.MinRead)
-	} else if b.Memory != nil {
+	if b.Memory != nil {
 		counted := &counted{r: src, memory: b.Memory, ctx: r.Context(), expected: min(expected, l.Inflated), limit: l.Inflated}
 		defer counted.leave()
 		src = counted
@@ -179,6 +174,42 @@ func (b *Bodies) Read(r *http.Request, l Limits, use func(body []byte) error) er
 		return broken(err, "the body could not be read to its end")
 	}
 	return use(buf.Bytes())
+}
+
+// readAnnounced is Read for a large body of a known length. A large buffer is
+// taken after the room for it: those that wait would hold others' buffers, and
+// there would be one for each that waits.
+func (b *Bodies) readAnnounced(r *http.Request, use func([]byte) error) error {
+	src := io.Reader(r.Body)
+	if b.Rate > 0 {
+		src = &paced{r: src, rate: b.Rate}
+	}
+	head, _ := b.heads.Get().(*[FreeBody]byte)
+	if head == nil {
+		head = new([FreeBody]byte)
+	}
+	_, err := io.ReadFull(src, head[:])
+	if err == nil {
+		err = b.room(r.Context(), r.ContentLength)
+	}
+	if err != nil {
+		b.heads.Put(head)
+		return broken(err, "the body could not be read to its end")
+	}
+	defer b.Memory.Release(r.ContentLength)
+	large, _ := b.large.Get().(*[]byte)
+	if large == nil || int64(cap(*large)) < r.ContentLength {
+		body := make([]byte, r.ContentLength)
+		large = &body
+	}
+	defer b.large.Put(large)
+	body := (*large)[:r.ContentLength]
+	n := copy(body, head[:])
+	b.heads.Put(head)
+	if _, err := io.ReadFull(src, body[n:]); err != nil {
+		return broken(err, "the body could not be read to its end")
+	}
+	return use(body)
 }
 
 // room takes room in memory for a body that was announced.
@@ -196,6 +227,12 @@ func (b *Bodies) room(ctx context.Context, n int64) error {
 // it may take is the server's to say; see http.Server.ReadTimeout.
 func small(r *http.Request) bool {
 	return r.ContentLength >= 0 && r.ContentLength <= smallBody && r.Header.Get("Content-Encoding") == ""
+}
+
+// plain reports whether a body comes as it is.
+func plain(r *http.Request) bool {
+	encoding := r.Header.Get("Content-Encoding")
+	return encoding == "" || strings.EqualFold(encoding, "identity")
 }
 
 // smallBody is far above the two hottest calls, which hold little more than a
