@@ -26,10 +26,10 @@ const (
 	// emptyPatience is how long a node may begin that answered without rows, as
 	// old versions do.
 	emptyPatience = 5 * time.Minute
-	// silence is after how long a node that should send is asked why it does not,
-	// and askAgain how often.
-	silence  = 5 * time.Minute
-	askAgain = 30 * time.Minute
+	// silence is after how long a node that should send is asked why it does not:
+	// its carver looks once a minute. askAgain is how often.
+	silence  = 75 * time.Second
+	askAgain = 5 * time.Minute
 	// endingKept is how long a session that ended is remembered; an agent tries
 	// three times within seconds.
 	endingKept = 2 * time.Minute

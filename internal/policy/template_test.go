@@ -7,8 +7,8 @@ import (
 	"github.com/musterhq/muster/internal/errs"
 )
 
-func template(t testing.TB, sql string, names ...string) *Template {
-	t.Helper()
+func template(tb testing.TB, sql string, names ...string) *Template {
+	tb.Helper()
 	parameters := map[string]Parameter{}
 	for _, n := range names {
 		name, number := strings.CutPrefix(n, "#")
@@ -20,7 +20,7 @@ func template(t testing.TB, sql string, names ...string) *Template {
 	}
 	made, err := ParseTemplate(sql, parameters)
 	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
+		tb.Fatalf("%s: %v", sql, err)
 	}
 	return made
 }
@@ -56,7 +56,7 @@ func TestParseTemplate(t *testing.T) {
 	}
 	for _, tt := range tests {
 		parameters := map[string]Parameter{}
-		for _, name := range strings.Fields(tt.names) {
+		for name := range strings.FieldsSeq(tt.names) {
 			parameters[name] = Parameter{}
 		}
 		_, err := ParseTemplate(tt.sql, parameters)
