@@ -122,13 +122,15 @@ function Checked({ verdict, failed, refused }: CheckState) {
   if (failed) return <ErrorNote error={failed} title="These paths cannot be asked for" />;
   if (!verdict) return null;
   const telling = verdict.paths.filter((p) => p.tier > 0 || !p.allowed || (p.findings?.length ?? 0) > 0);
+  // Of one path alone the line below tells it; what a LivePolicy wants is told here only.
+  const repeated = telling.length === 1 && verdict.why.startsWith(`${telling[0]!.path}: `);
   return (
     <div role="status" aria-label="Policy" className={cx("flex items-start gap-2.5 rounded-md border px-3 py-2 text-sm", refused ? "border-bad-fill/35 bg-bad-soft" : "border-line bg-sunken")}>
       <TierBadge tier={verdict.tier} short />
       <div className="flex max-h-40 min-w-0 flex-1 flex-col gap-1 overflow-auto">
         <p className={refused ? "text-bad" : verdict.decision === "reason" ? "text-warn" : "text-fg-2"}>
           {refused ? "Refused" : verdict.decision === "reason" ? "It needs a reason" : "Allowed"}
-          {verdict.why && telling.length !== 1 && (
+          {verdict.why && !repeated && (
             <>
               : <Agent>{verdict.why}</Agent>
             </>
