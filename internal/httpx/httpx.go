@@ -284,26 +284,30 @@ func (l *limited) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// paced fails when bytes come too slowly. Nearly all bodies come with one Read,
-// and are not looked at.
+// paced fails when bytes come too slowly. Only the time that is spent waiting for
+// them counts: that we inflate and parse slowly is no fault of the sender. Nearly
+// all bodies come with one Read, and are not looked at.
 type paced struct {
-	r       io.Reader
-	rate    int64
-	started time.Time // of the wait for what did not come with the first Read
-	got     int64
+	r      io.Reader
+	rate   int64
+	first  bool // the first Read was done
+	waited time.Duration
+	got    int64
 }
 
 func (p *paced) Read(b []byte) (int, error) {
+	var began time.Time
+	if p.first {
+		began = time.Now()
+	}
 	n, err := p.r.Read(b)
 	p.got += int64(n)
-	if err != nil {
+	if err != nil || !p.first {
+		p.first = true
 		return n, err
 	}
-	if p.started.IsZero() {
-		p.started = time.Now()
-		return n, nil
-	}
-	if passed := time.Since(p.started); passed > rateGrace && p.got < p.rate*int64(passed/time.Second) {
+	p.waited += time.Since(began)
+	if p.waited > rateGrace && p.got < p.rate*int64(p.waited/time.Second) {
 		return n, errs.New(errs.Invalid, "the body came slower than %d bytes a second", p.rate)
 	}
 	return n, nil
