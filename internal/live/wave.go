@@ -3,6 +3,7 @@ package live
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -122,10 +123,22 @@ func (w *wave) note(message string) {
 	}
 }
 
+// most returns how many of those that finished may be bad. Of the first hundred
+// nodes more than the limit may be so by chance, and this is asked after each
+// one; three standard deviations (of a Poisson distribution) above the limit are not
+// chance.
+func (w *wave) most(finished int) float64 {
+	limit := float64(finished) * float64(w.MaxBadPercent) / 100
+	if w.MaxBadPercent >= 100 {
+		return limit // never
+	}
+	return limit + 3*math.Sqrt(limit)
+}
+
 // alarm says why no node more should get the query; "" if nothing is wrong.
 func (w *wave) alarm() string {
 	finished := w.good + w.bad
-	if w.bad < minBad || w.bad*100 <= w.MaxBadPercent*finished {
+	if w.bad < minBad || float64(w.bad) <= w.most(finished) {
 		return ""
 	}
 	why := fmt.Sprintf("%d of %d nodes failed, refused it or did not answer (%.0f %%, the limit is %d %%)",

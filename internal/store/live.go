@@ -17,9 +17,17 @@ var _ live.Store = (*Store)(nil)
 // targetChunk bounds the rows of one statement that keeps targets or answers.
 const targetChunk = 5000
 
+// largeFrom is the number of targets from which a query is kept alone: some
+// milliseconds of work.
+const largeFrom = 300
+
 // CreateLive implements [live.Store].
 func (s *Store) CreateLive(ctx context.Context, q live.Query, targets []live.Target) error {
-	err := s.tx(ctx, func(t *tx) error {
+	run := s.tx
+	if len(targets) > largeFrom {
+		run = s.largeTx
+	}
+	err := run(ctx, func(t *tx) error {
 		if err := t.insertLive(ctx, q, ""); err != nil {
 			return err
 		}
