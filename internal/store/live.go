@@ -17,21 +17,9 @@ var _ live.Store = (*Store)(nil)
 // targetChunk bounds the rows of one statement that keeps targets or answers.
 const targetChunk = 5000
 
-// largeFrom is the number of targets or answers from which a transaction shares
-// its commit with nobody: some milliseconds of work.
-const largeFrom = 300
-
-// sized returns how to run a transaction that writes so many rows.
-func (s *Store) sized(rows int) func(context.Context, func(*tx) error) error {
-	if rows > largeFrom {
-		return s.largeTx
-	}
-	return s.tx
-}
-
 // CreateLive implements [live.Store].
 func (s *Store) CreateLive(ctx context.Context, q live.Query, targets []live.Target) error {
-	err := s.sized(len(targets))(ctx, func(t *tx) error {
+	err := s.tx(ctx, func(t *tx) error {
 		if err := t.insertLive(ctx, q, ""); err != nil {
 			return err
 		}
@@ -136,7 +124,7 @@ func (s *Store) MarkSent(ctx context.Context, sent []live.Delivery) error {
 		return b.Attempts - a.Attempts
 	})
 	sent = slices.CompactFunc(sent, func(a, b live.Delivery) bool { return compareKey(a, b) == 0 })
-	err := s.sized(len(sent))(ctx, func(t *tx) error {
+	err := s.tx(ctx, func(t *tx) error {
 		for chunk := range slices.Chunk(sent, targetChunk) {
 			rows := make([][]any, 0, len(chunk))
 			for _, d := range chunk {
@@ -214,7 +202,7 @@ const answerChunk = 1000
 // come from outside.
 func (s *Store) SaveAnswers(ctx context.Context, answers []live.Answer) ([]live.Answer, error) {
 	var fresh []live.Answer
-	err := s.sized(len(answers))(ctx, func(t *tx) error {
+	err := s.tx(ctx, func(t *tx) error {
 		fresh = nil
 		for chunk := range slices.Chunk(answers, answerChunk) {
 			kept, err := t.saveAnswers(ctx, chunk)

@@ -149,17 +149,10 @@ const (
 // tx runs f in a transaction and commits it unless f fails. It runs f again if
 // the database gave up in favour of another transaction, so f must set what it
 // returns anew each time.
-func (s *Store) tx(ctx context.Context, f func(*tx) error) error { return s.try(ctx, f, false) }
-
-// largeTx is tx for one that writes thousands of rows. It shares its commit with
-// nobody: others would wait for it as long as it takes, and what undoes it alone
-// costs a third of its time.
-func (s *Store) largeTx(ctx context.Context, f func(*tx) error) error { return s.try(ctx, f, true) }
-
-func (s *Store) try(ctx context.Context, f func(*tx) error, alone bool) error {
+func (s *Store) tx(ctx context.Context, f func(*tx) error) error {
 	pause := firstPause
 	for try := 1; ; try++ {
-		err := s.once(ctx, f, alone)
+		err := s.once(ctx, f)
 		if err == nil || !lost(err) || try == maxTries {
 			return err
 		}
@@ -175,9 +168,9 @@ func (s *Store) try(ctx context.Context, f func(*tx) error, alone bool) error {
 	}
 }
 
-func (s *Store) once(ctx context.Context, f func(*tx) error, alone bool) error {
+func (s *Store) once(ctx context.Context, f func(*tx) error) error {
 	if s.writer != nil {
-		return s.writer.do(ctx, f, alone)
+		return s.writer.do(ctx, f)
 	}
 	t, err := s.write.BeginTx(ctx, nil)
 	if err != nil {

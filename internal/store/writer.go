@@ -25,7 +25,6 @@ type writer struct {
 
 type job struct {
 	run    func(*tx) error
-	alone  bool // it shares its commit with nobody
 	state  atomic.Int32
 	ctx    func() error // of the caller, to see whether it still waits
 	result chan error   // capacity 1
@@ -57,8 +56,8 @@ func newWriter(db *sql.DB) *writer {
 // disk. A ctx that ends while f waits, for others or for a lock of another
 // program, ends the waiting, and f never runs; one that ends later does not
 // undo f.
-func (w *writer) do(ctx context.Context, f func(*tx) error, alone bool) error {
-	j := &job{run: f, alone: alone, ctx: ctx.Err, result: make(chan error, 1)}
+func (w *writer) do(ctx context.Context, f func(*tx) error) error {
+	j := &job{run: f, ctx: ctx.Err, result: make(chan error, 1)}
 	select {
 	case w.work <- j:
 	case <-ctx.Done():
@@ -98,29 +97,21 @@ func (w *writer) loop() {
 	defer close(w.done)
 	for {
 		var group []*job
-		var alone *job
 		select {
 		case j := <-w.work:
 			group = append(group, j)
 		case <-w.closed:
 			return
 		}
-		for more := !group[0].alone; more && len(group) < maxGroup; {
+		for more := true; more && len(group) < maxGroup; {
 			select {
 			case j := <-w.work:
-				if more = !j.alone; more {
-					group = append(group, j)
-				} else {
-					alone = j
-				}
+				group = append(group, j)
 			default:
 				more = false
 			}
 		}
 		w.run(group)
-		if alone != nil {
-			w.run([]*job{alone})
-		}
 		w.prepare.catchUp()
 	}
 }
