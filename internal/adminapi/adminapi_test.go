@@ -57,7 +57,6 @@ type world struct {
 	voided   int
 	mute     *atomic.Bool // the audit log fails
 	http     *http.Client
-	decide   func(ctx context.Context, sql string, nodes int) (adminapi.Decision, error)
 
 	carves    *carve.Service
 	vault     *tokens
@@ -89,13 +88,10 @@ func (e engineSearch) Queries(ctx context.Context, f event.Filter, _ int) ([]eve
 	return e.Engine.Queries(ctx, f, time.Hour)
 }
 
-func newWorld(t *testing.T, options ...func(*world)) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), http: &http.Client{Timeout: time.Minute}}
-	for _, o := range options {
-		o(w)
-	}
 	keyer := node.NewKeyer([]byte(strings.Repeat("k", 32)))
 	w.registry = node.NewRegistry(w.store, keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)
@@ -122,7 +118,7 @@ func newWorld(t *testing.T, options ...func(*world)) *world {
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
 			Audit: trail, Log: log, Now: time.Now,
 		}),
-		Evidence: w.monitor, Policy: shippedPolicy(), Decide: w.decide,
+		Evidence: w.monitor, Policy: shippedPolicy(),
 	})
 	s := httptest.NewServer(w.api)
 	t.Cleanup(s.Close)

@@ -120,7 +120,7 @@ type Search interface {
 	Stats() event.Stats
 }
 
-// Options of an API. All but Decide are required.
+// Options of an API. All are required.
 type Options struct {
 	Accounts *account.Accounts
 	Setup    *account.Setup
@@ -132,11 +132,8 @@ type Options struct {
 	LiveList LiveStore
 	Results  ResultStore
 	Saved    SavedStore
-	// Decide says what it takes to run a text on so many nodes; by the newest
-	// revision if nil.
-	Decide  func(ctx context.Context, sql string, nodes int) (Decision, error)
-	Search  Search
-	Catalog *resource.Catalog
+	Search   Search
+	Catalog  *resource.Catalog
 
 	Triggers     *trigger.Service
 	TriggerStore TriggerStore

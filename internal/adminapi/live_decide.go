@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/musterhq/muster/internal/live"
@@ -30,16 +29,9 @@ type Decision struct {
 	Broken bool
 }
 
-func (a *API) decision(ctx context.Context, sql string, nodes int) (Decision, error) {
-	if a.Decide != nil {
-		return a.Decide(ctx, sql, nodes)
-	}
-	return a.decide(ctx, sql, nodes)
-}
-
 // decide judges a person's text by the newest revision: its table policies,
 // exceptions and live policies.
-func (a *API) decide(_ context.Context, sql string, nodes int) (Decision, error) {
+func (a *API) decide(sql string, nodes int) (Decision, error) {
 	set := a.Catalog.Plan().Newest().Set()
 	e, err := a.Policy.With(set.Rules(a.Now()))
 	if err != nil {

@@ -46,7 +46,7 @@ func (a *API) previewLive(ctx context.Context, in *body[PreviewInput]) (*body[Li
 	if in.Body.SQL == "" {
 		return &body[LivePreview]{out}, nil
 	}
-	d, err := a.decision(ctx, in.Body.SQL, out.Asked)
+	d, err := a.decide(in.Body.SQL, out.Asked)
 	if err != nil {
 		return nil, err
 	}

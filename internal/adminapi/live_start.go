@@ -98,7 +98,7 @@ func (a *API) liveQuery(ctx context.Context, in LiveInput) (live.Query, error) {
 // judgeLive refuses a text that may not run on so many nodes, or not without a
 // reason, and keeps who wanted it.
 func (a *API) judgeLive(ctx context.Context, action, target, sql, reason string, nodes int) (Decision, error) {
-	d, err := a.decision(ctx, sql, nodes)
+	d, err := a.decide(sql, nodes)
 	if err != nil {
 		return d, err
 	}

@@ -2,7 +2,6 @@ package adminapi_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -14,7 +13,7 @@ import (
 
 	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/live"
-	"github.com/musterhq/muster/internal/policy"
+	"github.com/musterhq/muster/internal/resource"
 )
 
 // ask starts a live query on all nodes, changed by f.
@@ -102,19 +101,19 @@ func TestStartLive(t *testing.T) {
 // TestApproveLive: what needs a second person is delivered to nobody before
 // somebody else agreed, with their password and in the audit log.
 func TestApproveLive(t *testing.T) {
-	outcome := adminapi.OutcomeReason
-	w := newWorld(t, func(w *world) {
-		w.decide = func(_ context.Context, _ string, nodes int) (adminapi.Decision, error) {
-			return adminapi.Decision{Tier: policy.Sensitive, Outcome: outcome, Why: fmt.Sprintf("it is for %d nodes", nodes)}, nil
-		}
-	})
+	w := newWorld(t)
 	w.setUp()
 	n := w.enrol("h1")
+	require := func(what string) {
+		w.apply("apiVersion: muster/v1\nkind: LivePolicy\nname: p\nspec: {rules: [{min_tier: 2, require: " + what + "}]}\n")
+	}
+	require(resource.RequireReason)
 	bob := w.person("bob")
-	if _, err := w.ask(nil); adminapi.Status(err) != 400 || !strings.Contains(err.Error(), "it is for 1 nodes") {
+	sensitive := func(in *adminapi.LiveInput) { in.SQL = "SELECT username FROM users" }
+	if _, err := w.ask(sensitive); adminapi.Status(err) != 400 || !strings.Contains(err.Error(), "rule 1 of LivePolicy/p") {
 		t.Errorf("without a reason: %v", err)
 	}
-	because := func(in *adminapi.LiveInput) { in.Reason = "incident 7" }
+	because := func(in *adminapi.LiveInput) { in.SQL, in.Reason = "SELECT username FROM users", "incident 7" }
 	if q, err := w.ask(because); err != nil || q.State != "running" || q.Tier != 2 {
 		t.Errorf("with a reason: %+v %v", q, err)
 	}
@@ -123,7 +122,7 @@ func TestApproveLive(t *testing.T) {
 		t.Errorf("%v %v", stopped, err)
 	}
 
-	outcome = adminapi.OutcomeApproval
+	require(resource.RequireApproval)
 	q, err := w.ask(because)
 	if err != nil || q.State != "pending" || !q.Approval.Needed {
 		t.Fatalf("%+v %v", q, err)
@@ -166,7 +165,7 @@ func TestApproveLive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outcome = adminapi.OutcomeRefused // the policy changed
+	require(resource.RequireRefuse)
 	if err := bob.Call(t.Context(), "POST", "/live/"+rejected.ID+"/approve", nil, own, nil); adminapi.Status(err) != 403 {
 		t.Errorf("approved what the policy refuses by now: %v", err)
 	}

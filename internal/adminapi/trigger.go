@@ -63,8 +63,8 @@ func (a *API) describeHook() {
 // statsSince is how far back latencies go.
 const statsSince = 30 * 24 * time.Hour
 
-// served returns the objects of a kind that any node is served.
-func servedKeys[T resource.Spec](plan *resource.Plan) []resource.Object {
+// servedObjects returns the objects of a kind that any node is served.
+func servedObjects[T resource.Spec](plan *resource.Plan) []resource.Object {
 	found := map[resource.Key]resource.Object{}
 	for _, s := range []*resource.Snapshot{plan.Base, plan.Newest()} {
 		for k := range resource.Specs[T](s.Set()) {
@@ -97,7 +97,7 @@ func (a *API) listTriggers(ctx context.Context, _ *none) (*body[[]TriggerStatus]
 		byName[s.Name] = append(byName[s.Name], s)
 	}
 	out := []TriggerStatus{}
-	for _, o := range servedKeys[*resource.Trigger](a.Catalog.Plan()) {
+	for _, o := range servedObjects[*resource.Trigger](a.Catalog.Plan()) {
 		t := TriggerStatus{Name: o.Name, Description: o.Description, Latency: latencyDocument(trigger.Measure(byName[o.Name]))}
 		for _, token := range tokens {
 			if token.Trigger == o.Name {
@@ -213,7 +213,7 @@ func (a *API) hook(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) listEnrollments(ctx context.Context, _ *none) (*body[[]EnrollmentStatus], error) {
 	out := []EnrollmentStatus{}
-	for _, o := range servedKeys[*resource.EnrollmentQuery](a.Catalog.Plan()) {
+	for _, o := range servedObjects[*resource.EnrollmentQuery](a.Catalog.Plan()) {
 		spec, ok := o.Spec.(*resource.EnrollmentQuery)
 		if !ok {
 			continue
@@ -250,7 +250,7 @@ func (a *API) liveBound(ctx context.Context, _ *none) (*body[[]LiveBound], error
 	if err != nil {
 		return nil, err
 	}
-	for _, o := range servedKeys[*resource.EnrollmentQuery](a.Catalog.Plan()) {
+	for _, o := range servedObjects[*resource.EnrollmentQuery](a.Catalog.Plan()) {
 		if spec, ok := o.Spec.(*resource.EnrollmentQuery); ok {
 			more, err := a.TriggerStore.EnrollmentSpans(ctx, resource.EnrollmentID(o.Name, spec.SQL))
 			if err != nil {
