@@ -57,9 +57,12 @@ func liveDocument(q live.Query) Live {
 // timed is liveDocument with how long answers took.
 func (a *API) timed(ctx context.Context, q live.Query) (Live, error) {
 	out := liveDocument(q)
-	first, p50, p95, err := a.LiveList.LiveLatency(ctx, q.ID)
-	if err != nil || first.IsZero() {
-		return out, err
+	first, p50, p95, known := a.Live.Latency(q.ID)
+	if !known {
+		var err error
+		if first, p50, p95, err = a.LiveList.LiveLatency(ctx, q.ID); err != nil || first.IsZero() {
+			return out, err
+		}
 	}
 	since := func(t time.Time) int64 { return max(t.Sub(q.Begins()).Milliseconds(), 0) }
 	out.Latency = &LiveLatency{FirstMs: since(first), P50Ms: since(p50), P95Ms: since(p95)}

@@ -55,6 +55,8 @@ type Queries interface {
 	Take(nodeID string) []live.Task
 	// Limits returns what one node may answer to a query.
 	Limits(liveID string) live.Limits
+	// Received is told of answers that are on disk.
+	Received(answers []live.Answer)
 }
 
 // Stream keeps what agents sent. Both methods return when it is on disk.

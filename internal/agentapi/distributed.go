@@ -95,5 +95,9 @@ func (a *API) keepAnswers(ctx context.Context, answers []live.Answer) error {
 	if err != nil {
 		return err
 	}
-	return a.Stream.AppendAnswers(ctx, b)
+	if err := a.Stream.AppendAnswers(ctx, b); err != nil {
+		return err
+	}
+	a.Queries.Received(answers)
+	return nil
 }

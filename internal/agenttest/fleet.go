@@ -52,6 +52,9 @@ type FleetOptions struct {
 	// Answered, if set, is called for each answer to a live query that the server
 	// acknowledged.
 	Answered func(n *Node, id string)
+	// Asked, if set, is called after each poll with the live queries that it got,
+	// by id. A node's polls come one after another.
+	Asked func(n *Node, queries map[string]string)
 	// StatusEvery sends a status line with every so many flushes; 0 is never.
 	StatusEvery int
 
@@ -166,7 +169,7 @@ func NewFleet(o FleetOptions) (*Fleet, error) {
 		f.nodes[i], err = New(Options{
 			URL: o.URL, Secret: o.Secret, Conn: o.Conn, Paths: o.Paths, Number: o.First + i, Platform: o.Platform,
 			Stats: &f.stats, Tables: tables, Schedules: schedules,
-			Behaviour: o.Misbehave.Of(o.First + i), Carver: f.carver, Answered: o.Answered, tls: shared, dial: dial, connected: f.connected, good: good,
+			Behaviour: o.Misbehave.Of(o.First + i), Carver: f.carver, Answered: o.Answered, Asked: o.Asked, tls: shared, dial: dial, connected: f.connected, good: good,
 		})
 		if err != nil {
 			return nil, err

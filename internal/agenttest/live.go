@@ -22,6 +22,9 @@ func (n *Node) Poll(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if n.o.Asked != nil {
+		n.o.Asked(n, read.Queries)
+	}
 	host := n.Host()
 	fresh := n.behave(ctx, n.o.Tables.answerAll(host, read, func(id, sql string) (osquery.QueryAnswer, bool) {
 		if rows, ok := n.carvesAnswer(ctx, sql); ok {

@@ -78,6 +78,8 @@ type Options struct {
 	// Answered, if set, is called for each answer to a live query that the server
 	// acknowledged.
 	Answered func(n *Node, id string)
+	// Asked, if set, is called after each poll with the queries that it got.
+	Asked func(n *Node, queries map[string]string)
 
 	// What follows is shared by a fleet.
 	tls       *tls.Config

@@ -3,7 +3,32 @@ package live
 import (
 	"context"
 	"maps"
+	"time"
 )
+
+// Received notes answers of a node that are in the stream, and that Accept gets
+// sooner or later: the node is not asked again, nor taken for silent, however far
+// behind the reader is, and what went wrong holds the query at once.
+func (c *Coordinator) Received(answers []Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range answers {
+		r := c.running[a.LiveID]
+		if r == nil || r.query.Phase == Pending {
+			continue
+		}
+		t := r.open[a.NodeID]
+		if t == nil || t.received {
+			continue
+		}
+		t.received = true
+		r.coming++
+		if r.wave != nil {
+			r.wave.done(t, a)
+			r.judge()
+		}
+	}
+}
 
 // Accept keeps answers, which are in the stream already. The same answer may
 // come again.
@@ -122,7 +147,8 @@ func (c *Coordinator) takeIn(answers []Answer, full map[string]bool) map[string]
 		r.query.Truncated = r.query.Truncated || a.Cut
 		if t := r.open[a.NodeID]; t != nil {
 			c.close(t, a.State)
-			if r.wave != nil {
+			r.times = append(r.times, a.ReceivedAt)
+			if r.wave != nil && !t.received {
 				r.wave.done(t, a)
 				r.judge()
 			}
@@ -139,4 +165,18 @@ func (c *Coordinator) takeIn(answers []Answer, full map[string]bool) map[string]
 		}
 	}
 	return over
+}
+
+// Latency returns when the first answer to a query that runs came, and by when
+// half of them and 95 of 100 had. It is known if all answers came since the server
+// started; else, and of what ended, the store knows.
+func (c *Coordinator) Latency(id string) (first, p50, p95 time.Time, known bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	r := c.running[id]
+	if r == nil || r.query.Standing || len(r.times) == 0 || len(r.times) != r.query.Nodes()-len(r.open) {
+		return first, p50, p95, false
+	}
+	last := len(r.times) - 1
+	return r.times[0], r.times[last*50/100], r.times[last*95/100], true
 }

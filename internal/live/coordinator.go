@@ -82,11 +82,13 @@ type Witness func(ctx context.Context, q Query) error
 type run struct {
 	query  Query // Counts are those of this moment
 	open   map[string]*target
-	size   int       // nodes at its start
-	wave   *wave     // nil if all may have it at once
-	ending Phase     // it ended so, but the store did not take it yet
-	untold bool      // it is held, and neither store nor witness know
-	look   time.Time // when the next target of a standing one expires; zero if none does
+	size   int         // nodes at its start
+	wave   *wave       // nil if all may have it at once
+	ending Phase       // it ended so, but the store did not take it yet
+	untold bool        // it is held, and neither store nor witness know
+	look   time.Time   // when the next target of a standing one expires; zero if none does
+	coming int         // open targets whose answer was received
+	times  []time.Time // of the answers since the server started, as they were kept
 }
 
 // target is a node that has not answered a query.
@@ -97,6 +99,7 @@ type target struct {
 	attempts int
 	sentAt   time.Time
 	flying   bool // see wave
+	received bool // its answer is in the stream, and not kept yet
 	lapsedIn int  // the round of its wave in which it did not answer
 	enrolled time.Time
 	expires  time.Time // zero if it expires with the query
@@ -247,13 +250,15 @@ func (c *Coordinator) Take(nodeID string) []Task {
 }
 
 // out reports whether the node is at work on the query.
-func (t *target) out(now time.Time) bool { return t.state == Sent && leased(t.sentAt, now) }
+func (t *target) out(now time.Time) bool {
+	return t.state == Sent && !t.received && leased(t.sentAt, now)
+}
 
 // due reports whether the node may take the query now.
 func (t *target) due(now time.Time) bool {
 	r := t.run
 	switch {
-	case t.out(now), t.attempts >= maxAttempts, r.query.Held != "", now.Before(r.query.NotBefore):
+	case t.out(now), t.received, t.attempts >= maxAttempts, r.query.Held != "", now.Before(r.query.NotBefore):
 		return false
 	case !r.query.ExpiresAt.IsZero() && !now.Before(r.query.ExpiresAt), !t.expires.IsZero() && !now.Before(t.expires):
 		return false
@@ -308,6 +313,9 @@ func (c *Coordinator) close(t *target, state State) {
 		return
 	}
 	delete(r.open, t.node)
+	if t.received {
+		r.coming--
+	}
 	c.unpend(t)
 	r.count(t.state, -1)
 	r.count(state, 1)

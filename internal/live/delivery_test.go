@@ -426,3 +426,57 @@ func TestStanding_failing(t *testing.T) {
 		w.want("and its answer", w.store.state("s"), "running 1=answered")
 	})
 }
+
+// TestReceived: who answered is done, however late the answer is kept.
+func TestReceived(t *testing.T) {
+	t.Parallel()
+	run1(t, func(w *world) {
+		q := w.begin(Query{ID: "a", Waves: Waves{First: 10}}, 30)
+		w.number("the first", w.taken(0, 30), 10)
+		var answers []Answer
+		for i := range 10 {
+			answers = append(answers, Answer{LiveID: "a", NodeID: fmt.Sprintf("n%d", i), State: Empty, ReceivedAt: w.c.now()})
+		}
+		w.c.Received(answers)
+		w.c.Received(answers) // a node whose answer was lost sends it again
+		w.number("their places and ten more", w.taken(10, 30), 20)
+		w.wait(Lease)
+		w.number("who answered is not asked again", w.taken(0, 10), 0)
+		w.want("those who did not hold it", w.held("a"), "20 of 30 nodes failed, refused it or did not answer (67 %, the limit is 5 %); most often: no answer within 2m0s")
+		if _, err := w.c.Resume(w.Context(), "a"); err != nil {
+			w.Fatal(err)
+		}
+		w.number("and are asked again", w.taken(0, 15), 5)
+		w.wait(q.ExpiresAt.Sub(w.c.now()) + 2*tick)
+		w.number("delivered after its time", w.taken(0, 30), 0)
+		if q, running := w.c.Running("a"); !running || q.Counts[Expired] != 0 {
+			t.Errorf("it did not wait for answers that came in time: %+v", q)
+		}
+		if err := w.c.Accept(w.Context(), answers); err != nil {
+			w.Fatal(err)
+		}
+		if first, _, last, known := w.c.Latency("a"); !known || !first.Equal(answers[0].ReceivedAt) || !last.Equal(first) {
+			t.Error("latency:", first, last, known)
+		}
+		w.wait(2 * tick)
+		w.want("in the end", w.store.state("a")[:len("expired n0=empty n1=empty")], "expired n0=empty n1=empty")
+	})
+}
+
+// TestReceived_hold: what went wrong holds the query before it is kept, and one
+// whose answers do not come any more ends all the same.
+func TestReceived_hold(t *testing.T) {
+	t.Parallel()
+	run1(t, func(w *world) {
+		q := w.begin(Query{ID: "a", Waves: Waves{First: 10}}, 30)
+		w.taken(0, 30)
+		for i := range 5 {
+			w.c.Received([]Answer{{LiveID: "a", NodeID: fmt.Sprintf("n%d", i), State: Failed, Message: "no such table: x"}})
+		}
+		w.want("held", w.held("a"), "5 of 5 nodes failed, refused it or did not answer (100 %, the limit is 5 %); most often: no such table: x")
+		w.wait(q.ExpiresAt.Sub(w.c.now()) + comingTime + 2*tick)
+		if _, running := w.c.Running("a"); running {
+			t.Error("it waits for ever")
+		}
+	})
+}

@@ -263,7 +263,7 @@ func (c *Coordinator) endDue(ctx context.Context) error {
 		case r.query.Standing:
 		case len(r.open) == 0:
 			due[id] = Done
-		case !now.Before(r.deadline()):
+		case !now.Before(r.deadline()) && (r.coming == 0 || !now.Before(r.deadline().Add(comingTime))):
 			due[id] = TimedOut
 		}
 	}
@@ -275,6 +275,10 @@ func (c *Coordinator) endDue(ctx context.Context) error {
 	}
 	return nil
 }
+
+// comingTime bounds how long a query whose time is over waits for answers that
+// came in time and are not kept yet. No node gets it meanwhile.
+const comingTime = 5 * time.Minute
 
 // deadline is when the query ends by itself.
 func (r *run) deadline() time.Time {

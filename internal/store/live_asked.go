@@ -6,7 +6,9 @@ import (
 	"github.com/musterhq/muster/internal/live"
 )
 
-// LiveOf returns the live queries that a node was meant by, the newest first.
+// LiveOf returns the live queries that a node was meant by, the newest first. It
+// looks the node up in each query that is kept until there are enough: history is
+// read seldom, and an index by node would make each new query to many nodes dear.
 func (s *Store) LiveOf(ctx context.Context, nodeID string, limit int) ([]live.Asked, error) {
 	asked, err := all(ctx, s.read, func(row scanner) (a live.Asked, err error) {
 		var created, sent int64
@@ -15,7 +17,7 @@ func (s *Store) LiveOf(ctx context.Context, nodeID string, limit int) ([]live.As
 		return a, err
 	}, `
 		SELECT l.id, l.sql, l.created_by, l.created_at, t.sent_at, t.state
-		FROM live_target t JOIN live l ON l.id = t.live_id
-		WHERE t.node_id = $1 ORDER BY l.created_at DESC, l.id LIMIT $2`, text(nodeID), limited(limit))
+		FROM live l CROSS JOIN live_target t
+		WHERE t.live_id = l.id AND t.node_id = $1 ORDER BY l.created_at DESC, l.id DESC LIMIT $2`, text(nodeID), limited(limit))
 	return asked, fail("read what a node was asked", err)
 }
