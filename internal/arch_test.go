@@ -21,6 +21,7 @@ func layers() [][]string {
 		{"audit", "node", "event", "live", "account", "carve"}, // domain: decides
 		{"resource", "result"},                                 // what agents run, and what they answered
 		{"foreign", "hostfiles", "rollout", "trigger"},         // how it comes, and how it goes out
+		{"health"},                          // how nodes fare
 		{"change"},                          // how it changes
 		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
 		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones

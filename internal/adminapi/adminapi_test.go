@@ -26,6 +26,7 @@ import (
 	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
+	"github.com/musterhq/muster/internal/health"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/osquery"
@@ -51,6 +52,7 @@ type world struct {
 	client   *adminapi.Client // logged in
 	store    *store.Store
 	engine   *search.Engine
+	health   *health.Monitor
 	registry *node.Registry
 	live     *live.Coordinator
 	enroller *node.Enroller
@@ -105,6 +107,7 @@ func newWorld(t *testing.T) *world {
 	w.resources(trail, log)
 	w.carving(trail, keyer, log)
 	accounts := account.New(w.store, keyer, time.Now)
+	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
 		Keyer: keyer, Registry: w.registry, Nodes: w.store, Secrets: w.store, Live: w.live, LiveList: w.store, Results: w.store, Saved: w.store,
@@ -114,7 +117,7 @@ func newWorld(t *testing.T) *world {
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
 		Carves: w.carves, CarveList: w.store, Vault: w.vault,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
-		TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
+		Health: w.health, Findings: w.store, TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
 			Audit: trail, Log: log, Now: time.Now,
 		}),

@@ -138,6 +138,9 @@ type Options struct {
 	Triggers     *trigger.Service
 	TriggerStore TriggerStore
 
+	Health   NodeHealth
+	Findings FindingStore
+
 	Changes     *change.Service
 	ChangeStore ChangeStore
 	Publisher   *change.Publisher
@@ -222,6 +225,7 @@ func New(o Options) *API {
 	a.registerPolicy()
 	a.registerUsers()
 	a.registerSystem()
+	a.registerHealth()
 	a.registerAudit()
 	a.plain(mux, "POST /file_request", account.Public, a.fileRequest)
 	a.plain(mux, "GET /healthz", account.Public, a.healthz)

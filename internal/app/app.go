@@ -29,6 +29,7 @@ import (
 	"github.com/musterhq/muster/internal/durable"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
+	"github.com/musterhq/muster/internal/health"
 	"github.com/musterhq/muster/internal/ident"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
@@ -87,6 +88,7 @@ type App struct {
 	setupToken               string
 	witnesses                []*witness
 	enrollments              *trigger.Enrollments
+	health                   *health.Monitor
 
 	ready    atomic.Bool
 	stopping chan struct{} // closed when the server begins to stop
@@ -118,6 +120,7 @@ func New(ctx context.Context, cfg config.Server, version string, log *slog.Logge
 		{"carves", a.openCarves},
 		{"stream", a.openStream},
 		{"events", a.openEvents},
+		{"health of nodes", a.openHealth},
 		{"accounts", a.openAccounts},
 		{"listeners", a.listen},
 	} {
@@ -327,6 +330,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.metrics = newMetrics(a)
 	a.registerAuditMetrics(a.metrics.registry)
 	a.registerCarveMetrics(a.metrics.registry)
+	a.metrics.registry.MustRegister(newHealthMetrics(a.health))
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -339,7 +343,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer,
-		Triggers: a.triggers, TriggerStore: a.store,
+		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
@@ -399,6 +403,9 @@ func (a *App) Run(ctx context.Context) error {
 		{"certificate renewal", a.renewCertificate},
 		{"silent nodes", a.reaper.Run},
 		{"node history", a.pruneHistory},
+		{"health of nodes", a.health.Run},
+		{"events for the health of nodes", a.watchHealth},
+		{"old findings", a.pruneFindings},
 		{"old live queries", a.pruneLive},
 		{"memory", tuneMemory},
 		{"audit log", a.signAudit},

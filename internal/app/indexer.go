@@ -87,6 +87,7 @@ func (i *indexer) index(ctx context.Context, m stream.Message) error {
 		case m.Seq > i.start:
 		case b.LogType == event.LiveLog:
 			i.live.replay(&b)
+		case b.LogType == event.HealthLog: // the server's own, never repeated by an agent
 		default:
 			i.seen.Replay(&b)
 		}
@@ -241,6 +242,11 @@ func (a *App) trim(ctx context.Context) error {
 			var events uint64
 			events, err = a.stream.ReadPosition(ctx, answerEventReader)
 			answers = min(answers, events)
+		}
+		if err == nil {
+			var looked uint64
+			looked, err = a.stream.ReadPosition(ctx, healthReader)
+			answers = min(answers, looked)
 		}
 		if err == nil {
 			err = a.stream.Trim(ctx, before)

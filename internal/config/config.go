@@ -76,6 +76,9 @@ type Server struct {
 	VaultPolicy          string        `yaml:"vault_policy" doc:"The policy that such a token must have"`
 	VaultNamespace       string        `yaml:"vault_namespace" doc:"Vault's namespace, if it has any"`
 
+	OfflineAfter time.Duration `yaml:"offline_after" doc:"How long a node must say nothing until that is a finding; one whose own rhythm is slower has more time"`
+	SilentAfter  time.Duration `yaml:"silent_after" doc:"How long a node that polls may log no results until that is a finding"`
+
 	Retention     time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
 	LiveRetention time.Duration `yaml:"live_retention" doc:"How long live queries and their answers are kept after their end; 0 keeps all"`
 	FlushEvents   int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
@@ -95,6 +98,8 @@ func Default() Server {
 		AdminListen:   "127.0.0.1:8080",
 		Retention:     90 * 24 * time.Hour,
 		LiveRetention: 30 * 24 * time.Hour,
+		OfflineAfter:  time.Hour,
+		SilentAfter:   time.Hour,
 
 		AgentAliases:     []string{"carve-server", "doorman", "fleet", "kolide", "osctrl", "osquery", "sgt", "zentral"},
 		EnrollSecretName: "enroll_secret",
@@ -368,6 +373,11 @@ func (s *Server) Validate() error {
 	s.validateCarves(bad)
 	if s.Retention < 0 {
 		bad("retention", "must not be negative")
+	}
+	for name, d := range map[string]time.Duration{"offline_after": s.OfflineAfter, "silent_after": s.SilentAfter} {
+		if d < time.Minute {
+			bad(name, "must be at least a minute")
+		}
 	}
 	if s.LiveRetention < 0 {
 		bad("live_retention", "must not be negative")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -128,6 +129,9 @@ func (d *Decoder) result(line *fastjson.Value, received time.Time) {
 		Action:  d.name(line.GetStringBytes("action")),
 		Epoch:   integer(line.Get("epoch")),
 		Counter: integer(line.Get("counter")),
+	}
+	if strings.HasPrefix(e.Query, reserved) {
+		e.Query = "agent:" + e.Query // nobody speaks for the server
 	}
 	e.date(unix)
 	e.Decorations = d.decorations(line, resultKey)

@@ -26,6 +26,18 @@ const StatusQuery = "osquery:status"
 // are never repeated: the server makes them.
 const LiveLog = "live"
 
+// HealthLog is the log type of batches that hold findings about nodes, which the
+// server makes, too, under HealthQuery: an added row when a finding opens, a removed
+// one when it closes.
+const HealthLog = "health"
+
+// HealthQuery is the query name of findings. What an agent logs under such a name
+// gets another.
+const HealthQuery = reserved + "health"
+
+// reserved begins the names of queries under which the server alone makes events.
+const reserved = "muster:"
+
 // Event is one row that a node logged, or one line of its own log.
 type Event struct {
 	// Time is when it happened by the node's clock, or when it was received if

@@ -83,6 +83,9 @@ func (i *Identity) compact() {
 // LastSeen returns when the node's last request arrived; zero if none did.
 func (i *Identity) LastSeen() time.Time { return i.presence.lastSeen() }
 
+// Seen returns when the node last used an endpoint; zero if it never did.
+func (i *Identity) Seen(at Endpoint) time.Time { return micros(i.presence.at[at].Load()) }
+
 // Serve notes the revision whose config the node is being served.
 func (i *Identity) Serve(revision int64) { i.presence.revision.Store(revision) }
 

@@ -44,6 +44,14 @@ type Query struct {
 // delimiter that osquery has by default.
 func AgentName(pack, query string) string { return "pack_" + pack + "_" + query }
 
+// conditional reports whether agents may leave the pack out.
+func (p *Pack) conditional() bool {
+	return p.Platform != "" || p.Version != "" || p.Shard > 0 || len(p.Discovery) > 0
+}
+
+// conditional reports whether agents may leave the query out.
+func (q Query) conditional() bool { return q.Platform != "" || q.Version != "" || q.Shard > 0 }
+
 func (p *Pack) check(c *checker) {
 	c.selector("selector", p.Selector)
 	c.platform("platform", p.Platform)

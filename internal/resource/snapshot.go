@@ -344,6 +344,10 @@ type Scheduled struct {
 	Name     string // on agents
 	Hash     string // of its text
 	Interval int    // seconds
+	Snapshot bool
+	// Conditional says that the agent may leave it out: its platform, version or
+	// shard, or the pack's discovery, decide there.
+	Conditional bool
 }
 
 // Schedule returns the queries in a node's config, by name.
@@ -353,7 +357,10 @@ func (s *Snapshot) Schedule(n *node.Identity) []Scheduled {
 		if o, ok := s.set.Get(p.key); ok && p.means(n) {
 			if spec, ok := o.Spec.(*Pack); ok {
 				for name, q := range spec.Queries {
-					list = append(list, Scheduled{AgentName(p.key.Name, name), policy.Hash(q.Query), q.Interval})
+					list = append(list, Scheduled{
+						Name: AgentName(p.key.Name, name), Hash: policy.Hash(q.Query), Interval: q.Interval, Snapshot: q.Snapshot,
+						Conditional: q.conditional() || spec.conditional(),
+					})
 				}
 			}
 		}
