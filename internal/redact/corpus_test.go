@@ -67,7 +67,7 @@ func (m maker) tokens() map[string]string {
 		"sendgrid":   "S" + "G." + m.of(urlSafe, 22) + "." + m.of(urlSafe, 43), "telegram": m.of(digits, 9) + ":A" + "A" + m.of(urlSafe, 33), "stripe": "sk" + "_live_" + m.of(alphabet, 24), "stripe test": "rk" + "_test_" + m.of(alphabet, 99), "shopify": "shp" + "at_" + m.of(hexes, 32),
 		"openai": "sk" + "-proj-" + m.of(urlSafe, 74), "anthropic": "sk" + "-ant-api03-" + m.of(urlSafe, 93) + "AA", "huggingface": "h" + "f_" + m.of(lowers+uppers, 30) + "7xK2", "grafana": "gl" + "sa_" + m.of(alphabet, 32) + "_" + m.of(hexes, 8),
 		"newrelic": "NR" + "AK-" + m.of(uppers+digits, 27), "postman": "PM" + "AK-" + m.of(hexes, 24) + "-" + m.of(hexes, 34), "linear": "lin" + "_api_" + m.of(alphabet, 40), "age": "AGE-SECRET" + "-KEY-1" + m.of(uppers+digits, 58),
-		"jwt": jwt(`{"alg":"HS256","typ":"JWT"}`) + "." + jwt(`{"sub":"`+m.of(digits, 10)+`","iat":1516239022}`) + "." + m.of(urlSafe, 43),
+		"jwt":    jwt(`{"alg":"HS256","typ":"JWT"}`) + "." + jwt(`{"sub":"`+m.of(digits, 10)+`","iat":1516239022}`) + "." + m.of(urlSafe, 43),
 		"muster": "muster" + "_" + m.of(urlSafe, 43), "pem": pem(""), "pem rsa": pem("RSA "), "pem openssh": pem("OPENSSH "), "pem ec": pem("EC "),
 	}
 }
@@ -98,26 +98,75 @@ func named() []struct {
 	const cmd = `{"pid":"7","cmdline":%q}|`
 	const env = `{"pid":"7","key":"%k","value":%q}|%s`
 	return []t{
-		{cmd + "mysql -uroot -p%s shop", printing, 9}, {cmd + "mysqldump --user=b --password=%s shop", printing, 12}, {cmd + "sshpass -p %s ssh a@b", printing, 10},
-		{cmd + "curl -u ada:%s https://a.example.com", printing, 11}, {cmd + "curl --user 'ada:%s' https://a.example.com", printing, 14}, {cmd + `curl -H "Authorization: Bearer %s" https://a.example.com`, urlSafe, 40},
-		{cmd + "curl -H 'X-Api-Key: %s' https://a.example.com", alphabet, 32}, {cmd + "curl -H 'Authorization: Basic %s' https://a.example.com", alphabet, 24}, {cmd + "curl -b x -H 'Cookie: session=%s' a", alphabet, 26},
-		{cmd + "wget --http-password=%s https://a", alphabet, 9}, {cmd + "psql postgres://app:%s@db.internal:5432/app", alphabet, 16}, {cmd + "psql postgresql://app:%s@db/app?sslmode=require", alphabet + "!$", 9},
-		{cmd + "worker amqps://w:%s@mq:5671/%2f", alphabet, 20}, {cmd + "app --redis redis://:%s@cache:6379/0", alphabet, 32}, {cmd + "git clone https://oauth2:%s@git.example.com/a.git", alphabet, 20},
-		{cmd + "env PGPASSWORD=%s psql -h db", printing, 8}, {cmd + "MYSQL_PWD=%s mysql", printing, 12}, {cmd + "java -Dspring.datasource.password=%s -jar a.jar", printing, 12}, {cmd + "java -Djavax.net.ssl.keyStorePassword=%s -jar a.jar", lowers, 8},
-		{cmd + "docker login -u ci -p %s registry.example.com", printing, 20}, {cmd + "docker run -e DB_PASSWORD=%s app", printing, 10}, {cmd + "docker run --env API_TOKEN=%s app", alphabet, 24}, {cmd + "redis-cli -h c -a %s ping", printing, 12},
-		{cmd + "vault login -method=userpass username=ada password=%s", alphabet, 10}, {cmd + "kubectl create secret generic db --from-literal=password=%s", printing, 14}, {cmd + "helm upgrade x y --set auth.adminPassword=%s", alphabet, 14},
-		{cmd + "terraform apply -var db_password=%s", alphabet, 16}, {cmd + "aws configure set aws_secret_access_key %s", alphabet + "/+", 40}, {cmd + "AWS_SECRET_ACCESS_KEY=%s aws s3 ls", alphabet + "/+", 40},
-		{cmd + "app --api-key %s", hexes, 32}, {cmd + "app --api_key=%s", hexes, 40}, {cmd + `app --client-secret "%s"`, urlSafe, 40}, {cmd + "app -token=%s", alphabet, 20}, {cmd + `["app","--password","%s"]`, alphabet, 9},
-		{cmd + "openssl rsa -in k.pem -passin pass:%s", alphabet, 8}, {cmd + "ldapsearch -x -D cn=admin -w %s -b dc=a", printing, 12}, {cmd + "smbclient //s/d -U ada%%s", alphabet, 10}, {cmd + "xfreerdp /v:h /u:ada /p:%s", alphabet, 9},
-		{cmd + "sqlcmd -S h -U sa -P %s", printing, 12}, {cmd + "app 'Server=db;Uid=sa;Pwd=%s;Database=x'", alphabet, 12}, {cmd + "app DefaultEndpointsProtocol=https;AccountName=a;AccountKey=%s==", alphabet + "/+", 86}, {cmd + `powershell $p = ConvertTo-SecureString "%s" -AsPlainText -Force`, printing, 12},
-		{cmd + "powershell -Password %s", printing, 12}, {cmd + "unzip -P %s a.zip", alphabet, 8}, {cmd + "ipmitool -H h -U root -P %s chassis status", alphabet, 9}, {cmd + `mysql -e "ALTER USER a IDENTIFIED BY '%s'"`, printing, 12},
-		{cmd + "az storage blob list --sas-token se=2027&sp=rl&sig=%s%3D", alphabet, 43}, {cmd + "curl https://a/b?access_token=%s&x=1", alphabet, 24}, {cmd + "curl https://s3/b?X-Amz-Signature=%s", hexes, 64}, {cmd + "snmpwalk -v3 -A %s -l authPriv h", alphabet, 12},
-		{cmd + "npm config set //registry.npmjs.org/:_authToken=%s", alphabet, 36}, {cmd + "sonar-scanner -Dsonar.login=%s", hexes, 40}, {cmd + "app --dsn https://%s@o1.ingest.sentry.io/12", hexes, 32}, {cmd + "worker --seed %s", alphabet, 40},
-		{strings.Replace(env, "%k", "DB_PASSWORD", 1), printing, 9}, {strings.Replace(env, "%k", "SECRET_KEY_BASE", 1), hexes, 128}, {strings.Replace(env, "%k", "GITHUB_TOKEN", 1), alphabet, 40}, {strings.Replace(env, "%k", "STRIPE_API_KEY", 1), alphabet, 32},
-		{strings.Replace(env, "%k", "AWS_SECRET_ACCESS_KEY", 1), alphabet + "/+", 40}, {strings.Replace(env, "%k", "RABBITMQ_DEFAULT_PASS", 1), printing, 10}, {strings.Replace(env, "%k", "DATABASE_URL", 1) + "postgres://a:%s@b/c", alphabet, 12}, {strings.Replace(env, "%k", "JWT_SECRET", 1), alphabet, 32},
-		{strings.Replace(env, "%k", "SENTRY_DSN", 1) + "https://%s@sentry.io/4", hexes, 32}, {strings.Replace(env, "%k", "LICENSE", 1), urlSafe, 48},
+		{cmd + "mysql -uroot -p%s shop", printing, 9},
+		{cmd + "mysqldump --user=b --password=%s shop", printing, 12},
+		{cmd + "sshpass -p %s ssh a@b", printing, 10},
+		{cmd + "curl -u ada:%s https://a.example.com", printing, 11},
+		{cmd + "curl --user 'ada:%s' https://a.example.com", printing, 14},
+		{cmd + `curl -H "Authorization: Bearer %s" https://a.example.com`, urlSafe, 40},
+		{cmd + "curl -H 'X-Api-Key: %s' https://a.example.com", alphabet, 32},
+		{cmd + "curl -H 'Authorization: Basic %s' https://a.example.com", alphabet, 24},
+		{cmd + "curl -b x -H 'Cookie: session=%s' a", alphabet, 26},
+		{cmd + "wget --http-password=%s https://a", alphabet, 9},
+		{cmd + "psql postgres://app:%s@db.internal:5432/app", alphabet, 16},
+		{cmd + "psql postgresql://app:%s@db/app?sslmode=require", alphabet + "!$", 9},
+		{cmd + "worker amqps://w:%s@mq:5671/%2f", alphabet, 20},
+		{cmd + "app --redis redis://:%s@cache:6379/0", alphabet, 32},
+		{cmd + "git clone https://oauth2:%s@git.example.com/a.git", alphabet, 20},
+		{cmd + "env PGPASSWORD=%s psql -h db", printing, 8},
+		{cmd + "MYSQL_PWD=%s mysql", printing, 12},
+		{cmd + "java -Dspring.datasource.password=%s -jar a.jar", printing, 12},
+		{cmd + "java -Djavax.net.ssl.keyStorePassword=%s -jar a.jar", lowers, 8},
+		{cmd + "docker login -u ci -p %s registry.example.com", printing, 20},
+		{cmd + "docker run -e DB_PASSWORD=%s app", printing, 10},
+		{cmd + "docker run --env API_TOKEN=%s app", alphabet, 24},
+		{cmd + "redis-cli -h c -a %s ping", printing, 12},
+		{cmd + "vault login -method=userpass username=ada password=%s", alphabet, 10},
+		{cmd + "kubectl create secret generic db --from-literal=password=%s", printing, 14},
+		{cmd + "helm upgrade x y --set auth.adminPassword=%s", alphabet, 14},
+		{cmd + "terraform apply -var db_password=%s", alphabet, 16},
+		{cmd + "aws configure set aws_secret_access_key %s", alphabet + "/+", 40},
+		{cmd + "AWS_SECRET_ACCESS_KEY=%s aws s3 ls", alphabet + "/+", 40},
+		{cmd + "app --api-key %s", hexes, 32},
+		{cmd + "app --api_key=%s", hexes, 40},
+		{cmd + `app --client-secret "%s"`, urlSafe, 40},
+		{cmd + "app -token=%s", alphabet, 20},
+		{cmd + `["app","--password","%s"]`, alphabet, 9},
+		{cmd + "openssl rsa -in k.pem -passin pass:%s", alphabet, 8},
+		{cmd + "ldapsearch -x -D cn=admin -w %s -b dc=a", printing, 12},
+		{cmd + "smbclient //s/d -U ada%%s", alphabet, 10},
+		{cmd + "xfreerdp /v:h /u:ada /p:%s", alphabet, 9},
+		{cmd + "sqlcmd -S h -U sa -P %s", printing, 12},
+		{cmd + "app 'Server=db;Uid=sa;Pwd=%s;Database=x'", alphabet, 12},
+		{cmd + "app DefaultEndpointsProtocol=https;AccountName=a;AccountKey=%s==", alphabet + "/+", 86},
+		{cmd + `powershell $p = ConvertTo-SecureString "%s" -AsPlainText -Force`, printing, 12},
+		{cmd + "powershell -Password %s", printing, 12},
+		{cmd + "unzip -P %s a.zip", alphabet, 8},
+		{cmd + "ipmitool -H h -U root -P %s chassis status", alphabet, 9},
+		{cmd + `mysql -e "ALTER USER a IDENTIFIED BY '%s'"`, printing, 12},
+		{cmd + "az storage blob list --sas-token se=2027&sp=rl&sig=%s%3D", alphabet, 43},
+		{cmd + "curl https://a/b?access_token=%s&x=1", alphabet, 24},
+		{cmd + "curl https://s3/b?X-Amz-Signature=%s", hexes, 64},
+		{cmd + "snmpwalk -v3 -A %s -l authPriv h", alphabet, 12},
+		{cmd + "npm config set //registry.npmjs.org/:_authToken=%s", alphabet, 36},
+		{cmd + "sonar-scanner -Dsonar.login=%s", hexes, 40},
+		{cmd + "app --dsn https://%s@o1.ingest.sentry.io/12", hexes, 32},
+		{cmd + "worker --seed %s", alphabet, 40},
+		{strings.Replace(env, "%k", "DB_PASSWORD", 1), printing, 9},
+		{strings.Replace(env, "%k", "SECRET_KEY_BASE", 1), hexes, 128},
+		{strings.Replace(env, "%k", "GITHUB_TOKEN", 1), alphabet, 40},
+		{strings.Replace(env, "%k", "STRIPE_API_KEY", 1), alphabet, 32},
+		{strings.Replace(env, "%k", "AWS_SECRET_ACCESS_KEY", 1), alphabet + "/+", 40},
+		{strings.Replace(env, "%k", "RABBITMQ_DEFAULT_PASS", 1), printing, 10},
+		{strings.Replace(env, "%k", "DATABASE_URL", 1) + "postgres://a:%s@b/c", alphabet, 12},
+		{strings.Replace(env, "%k", "JWT_SECRET", 1), alphabet, 32},
+		{strings.Replace(env, "%k", "SENTRY_DSN", 1) + "https://%s@sentry.io/4", hexes, 32},
+		{strings.Replace(env, "%k", "LICENSE", 1), urlSafe, 48},
 		// What nothing tells of.
-		{cmd + "sqlplus scott/%s@orcl", alphabet, 10}, {cmd + "sh -c echo ada:%s | chpasswd", printing, 10}, {cmd + `net user ada %s /add`, printing, 10}, {strings.Replace(env, "%k", "SALT", 1), hexes, 32},
+		{cmd + "sqlplus scott/%s@orcl", alphabet, 10},
+		{cmd + "sh -c echo ada:%s | chpasswd", printing, 10},
+		{cmd + `net user ada %s /add`, printing, 10},
+		{strings.Replace(env, "%k", "SALT", 1), hexes, 32},
 	}
 }
 
@@ -223,11 +272,11 @@ func TestCorpus_false(t *testing.T) {
 	count("this host", hostRows(t), mostFalse)
 }
 
-func lines(t *testing.T, path string) []string {
-	t.Helper()
+func lines(tb testing.TB, path string) []string {
+	tb.Helper()
 	f, err := os.Open(path)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer f.Close()
 	var all []string

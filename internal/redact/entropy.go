@@ -19,7 +19,7 @@ func looksRandom(v []byte) bool {
 	var of [3]int
 	changes, last, rest := 0, -1, 0
 	for _, c := range v {
-		now := -1
+		var now int
 		switch class(c) & alnum {
 		case lower:
 			now = 0
@@ -41,7 +41,7 @@ func looksRandom(v []byte) bool {
 	if of[0] < 2 || of[1] < 2 || of[2] < 1 || rest*5 > len(v) {
 		return false
 	}
-	return changes*100 >= n*38 && entropy(v) >= wanted(len(v))
+	return changes*100 >= n*45 && entropy(v) >= wanted(len(v))
 }
 
 // wanted is the entropy in bits per character that a random token of that length

@@ -3,6 +3,7 @@ package redact
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 )
 
 // gram is how many bytes of a keyword the filter compares: they fit one
@@ -70,10 +71,8 @@ func (f *filter) add(w keyword) {
 
 func (f *filter) mark(b []byte, word int32) {
 	g := binary.LittleEndian.Uint32(b) | fold
-	for _, had := range f.heads[g] {
-		if had == word {
-			return
-		}
+	if slices.Contains(f.heads[g], word) {
+		return
 	}
 	f.heads[g] = append(f.heads[g], word)
 	h := hashOf(g)

@@ -88,8 +88,8 @@ func secretName(name []byte) string {
 	return ""
 }
 
-func suffix(b []byte, any ...string) bool {
-	for _, s := range any {
+func suffix(b []byte, of ...string) bool {
+	for _, s := range of {
 		if len(b) >= len(s) && string(b[len(b)-len(s):]) == s {
 			return true
 		}
@@ -129,8 +129,11 @@ func findName(sc *scanner, v []byte, start, end int) {
 	if at(v, start-1) == ':' && at(v, end) == ':' {
 		return // a word of a list, as in arn:aws:…:secret:name
 	}
+	if at(v, start-1) == '/' && isWord(at(v, start-2)) && at(v, end) != '=' {
+		return // the end of a path
+	}
 	name := bytes.TrimLeft(v[start:end], "-")
-	flag := len(name) < end-start || at(v, start-1) == '/' && !isWord(at(v, start-2))
+	flag := len(name) < end-start
 	kind := secretName(name)
 	if kind == "" {
 		return
@@ -141,7 +144,10 @@ func findName(sc *scanner, v []byte, start, end int) {
 	}
 	whole := flag || isVariable(v, start, name)
 	stop, from := valueEnd(v, from, whole)
-	if isSecret(v[from:stop], kind, bare) && !(string(name) == "sig" && stop-from < minRandom) {
+	if string(name) == "sig" && stop-from < minRandom {
+		return // of something else than a URL
+	}
+	if isSecret(v[from:stop], kind, bare) {
 		sc.add(from, stop, kind, byName)
 	}
 }
@@ -297,8 +303,8 @@ func isReference(v []byte) bool {
 	switch c := at(v, 1); v[0] {
 	case '$':
 		return class(c)&(letter|underscore) != 0 && run(v, 1, len(v), word) == len(v)-1 || c == '{' || c == '('
-	case '%': // also of messages in Windows' logs, as %%1842
-		return v[len(v)-1] == '%' || c == '%'
+	case '%': // also of messages in Windows' logs, as %%1842, and of formats
+		return v[len(v)-1] == '%' || c == '%' || len(v) == 2
 	case '<':
 		return true
 	case '{':

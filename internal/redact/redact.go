@@ -77,6 +77,9 @@ const (
 	placeholderTail = "›"
 )
 
+// placeholderSize is what one takes, about.
+const placeholderSize = 48
+
 // idBytes give an id of 60 bits in 12 letters and digits: among 10 million
 // secrets two share one with a probability of 0.00004.
 const (
@@ -136,7 +139,7 @@ func (r *Redactor) ExplainText(src Source, column, s string) (string, []Finding)
 	if !sc.look(name, v, do) {
 		return s, found
 	}
-	return string(sc.write(nil, name, v, v, do)), found
+	return string(sc.write(name, v, v, do)), found
 }
 
 // Text returns a text without secrets, s itself if it has none.
@@ -150,7 +153,7 @@ func (r *Redactor) Text(src Source, s string) string {
 	if !sc.look(nil, sc.plain, detect) {
 		return s
 	}
-	return string(sc.write(nil, nil, sc.plain, sc.plain, detect))
+	return string(sc.write(nil, sc.plain, sc.plain, detect))
 }
 
 // Columns replaces the secrets of a row in its own memory.
@@ -167,7 +170,7 @@ func (r *Redactor) Columns(src Source, row osquery.Row) {
 			continue
 		}
 		if sc.look(sc.name, sc.plain, do) {
-			c.Value = string(sc.write(nil, sc.name, sc.plain, sc.plain, do))
+			c.Value = string(sc.write(sc.name, sc.plain, sc.plain, do))
 		}
 	}
 	if p.valued {
@@ -175,7 +178,7 @@ func (r *Redactor) Columns(src Source, row osquery.Row) {
 		sc.name = append(sc.name[:0], c.Name...)
 		sc.plain = append(sc.plain[:0], c.Value...)
 		if sc.lookPair(sc.plain, &p) {
-			c.Value = string(sc.write(nil, sc.name, sc.plain, sc.plain, detect))
+			c.Value = string(sc.write(sc.name, sc.plain, sc.plain, detect))
 		}
 	}
 }
@@ -226,9 +229,10 @@ func (sc *scanner) look(name, v []byte, do Action) bool {
 	return len(sc.spans) > 0
 }
 
-// write appends a value with its spans replaced. Its plain bytes are v, and raw
+// write returns a value with its spans replaced. Its plain bytes are v, and raw
 // are those that stand in the row: what is between the spans keeps them.
-func (sc *scanner) write(dst, name, raw, v []byte, do Action) []byte {
+func (sc *scanner) write(name, raw, v []byte, do Action) []byte {
+	dst := make([]byte, 0, len(raw)+len(sc.spans)*placeholderSize)
 	rawAt, at := 0, 0
 	for _, s := range sc.spans {
 		start, end := s.start, s.end

@@ -30,7 +30,7 @@ func (r *Redactor) row(src Source, row []byte, found *[]Finding) ([]byte, []Find
 	if len(edits) == 0 {
 		return row, told(found)
 	}
-	out := make([]byte, 0, len(row)+len(edits)*64)
+	out := make([]byte, 0, len(row)+len(edits)*placeholderSize)
 	at := 0
 	for _, e := range edits {
 		out = append(append(out, row[at:e.start]...), e.with...)
@@ -52,7 +52,7 @@ func (sc *scanner) text(b []byte) []byte {
 	if !sc.look(nil, b, detect) {
 		return b
 	}
-	return sc.write(nil, nil, b, b, detect)
+	return sc.write(nil, b, b, detect)
 }
 
 // members looks at each member of an object; false if it is none.
@@ -125,7 +125,7 @@ func (sc *scanner) member(edits []edit, row, name, value []byte, at place, escap
 	if !sc.look(name, value, do) {
 		return edits
 	}
-	return append(edits, edit{at.start, at.end, sc.write(nil, name, row[at.start:at.end], value, do)})
+	return append(edits, edit{at.start, at.end, sc.write(name, row[at.start:at.end], value, do)})
 }
 
 // last looks at the value whose name is in another column.
@@ -146,7 +146,7 @@ func (sc *scanner) last(edits []edit, row []byte, p *pair) []edit {
 	for i < len(edits) && edits[i].start < p.value.start {
 		i++
 	}
-	return slices.Insert(edits, i, edit{p.value.start, p.value.end, sc.write(nil, p.column, raw, v, detect)})
+	return slices.Insert(edits, i, edit{p.value.start, p.value.end, sc.write(p.column, raw, v, detect)})
 }
 
 // space returns the next place that is no white space.

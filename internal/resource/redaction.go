@@ -58,8 +58,8 @@ func (p *Redaction) check(c *checker) {
 		if !slices.Contains(redact.Actions(), redact.Action(r.Action)) {
 			c.refuse(at+".action", "unknown", "must be detect, keep, redact, hash or drop")
 		}
-		if r.Table == "" && r.Query == "" && r.Column == "" {
-			c.refuse(at, "too-wide", "fits every value; name a table, query or column, or write * for all of one")
+		if strings.Trim(r.Table+r.Query+r.Column, "*") == "" {
+			c.refuse(at, "too-wide", "fits every value, also what Muster itself reads in them; name a table, a query or a column")
 		}
 	}
 	for i, d := range p.Detectors {
