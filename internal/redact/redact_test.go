@@ -67,7 +67,7 @@ func TestRow_same(t *testing.T) {
 	if out := r.Row(redact.Source{}, row); &out[0] != &row[0] {
 		t.Errorf("the row was copied: %s", out)
 	}
-	if n := testing.AllocsPerRun(100, func() { r.Row(redact.Source{Query: "q"}, row) }); n >= 1 {
+	if n := testing.AllocsPerRun(100, func() { r.Row(redact.Source{Query: "q"}, row) }); n >= 1 && !raceDetector {
 		t.Errorf("%v allocations for a row without secrets", n)
 	}
 }
