@@ -18,9 +18,9 @@ func layers() [][]string {
 		{"yamldoc"},                           // the language that people write
 		{"osquery"},                           // the language of agents
 		{"policy"},                            // what a text or setting may do
-		{"audit", "node", "event", "live", "account", "carve"}, // domain: decides
-		{"resource", "result"},                                 // what agents run, and what they answered
-		{"foreign", "hostfiles", "rollout", "trigger"},         // how it comes, and how it goes out
+		{"audit", "node", "event", "live", "account", "carve", "redact"}, // domain: decides
+		{"resource", "result"},                         // what agents run, and what they answered
+		{"foreign", "hostfiles", "rollout", "trigger"}, // how it comes, and how it goes out
 		{"health"},                          // how nodes fare
 		{"change"},                          // how it changes
 		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP

@@ -31,6 +31,7 @@ import (
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/osquery"
 	"github.com/musterhq/muster/internal/policy"
+	"github.com/musterhq/muster/internal/redact"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/search"
@@ -59,6 +60,9 @@ type world struct {
 	voided   int
 	mute     *atomic.Bool // the audit log fails
 	http     *http.Client
+
+	redactor   *redact.Redactor
+	redactions *redact.Counts
 
 	carves    *carve.Service
 	vault     *tokens
@@ -106,6 +110,8 @@ func newWorld(t *testing.T) *world {
 	trail := audit.NewLog(auditStore{w.store, w.mute}, time.Now)
 	w.resources(trail, log)
 	w.carving(trail, keyer, log)
+	w.redactions = redact.NewCounts(time.Now)
+	w.redactor = redact.New(redact.Options{Hash: func(s string) [32]byte { return keyer.Hash(node.PurposeRedaction, s) }, Counts: w.redactions})
 	accounts := account.New(w.store, keyer, time.Now)
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
@@ -115,7 +121,7 @@ func newWorld(t *testing.T) *world {
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
-		Carves: w.carves, CarveList: w.store, Vault: w.vault,
+		Carves: w.carves, CarveList: w.store, Vault: w.vault, Redactor: w.redactor, Redactions: w.redactions,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
 		Health: w.health, Findings: w.store, TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
@@ -261,8 +267,9 @@ func TestRoutes(t *testing.T) {
 		if r.Permission == account.Public {
 			continue
 		}
-		// Counting what a selector means takes a body; it changes nothing.
-		if r.Method != http.MethodGet && strings.HasSuffix(string(r.Permission), ".read") && name != "POST /api/v1/live/preview" && name != "POST /api/v1/carves/check" {
+		// Counting what a selector means, and trying what is redacted, takes a body; it
+		// changes nothing.
+		if r.Method != http.MethodGet && strings.HasSuffix(string(r.Permission), ".read") && name != "POST /api/v1/live/preview" && name != "POST /api/v1/carves/check" && name != "POST /api/v1/redactions/test" {
 			t.Errorf("%s needs %q only, though it changes something", name, r.Permission)
 		}
 		path := strings.NewReplacer("{id}", "x", "{name}", "x", "{profile}", "heap").Replace(r.Path)

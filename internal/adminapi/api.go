@@ -27,6 +27,7 @@ import (
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/policy"
+	"github.com/musterhq/muster/internal/redact"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/trigger"
@@ -148,6 +149,8 @@ type Options struct {
 	Rollouts    *rollout.Engine
 	Evidence    Evidence
 	Policy      *policy.Engine
+	Redactor    *redact.Redactor
+	Redactions  *redact.Counts
 	Carves      *carve.Service
 	CarveList   CarveStore
 	Vault       Vault // nil without one
@@ -219,6 +222,7 @@ func New(o Options) *API {
 	a.registerLiveResults()
 	a.registerSavedQueries()
 	a.registerEvents()
+	a.registerRedactions()
 	a.registerChanges()
 	a.registerRollouts()
 	a.registerFreeze()

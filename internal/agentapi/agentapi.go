@@ -11,6 +11,7 @@ package agentapi
 
 import (
 	"context"
+	"crypto/cipher"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -32,6 +33,7 @@ import (
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/osquery"
+	"github.com/musterhq/muster/internal/redact"
 	"github.com/musterhq/muster/internal/resource"
 )
 
@@ -86,12 +88,15 @@ type Options struct {
 	Configs  Configs
 	Queries  Queries
 	Stream   Stream
-	Seen     *event.Seen
-	Peers    Peers
-	Metrics  Metrics
-	Limits   Limits
-	Log      *slog.Logger
-	Now      func() time.Time
+	Redactor Redactor
+	// Lines makes the hashes of log lines keyed, see hideLines; AES.
+	Lines   cipher.Block
+	Seen    *event.Seen
+	Peers   Peers
+	Metrics Metrics
+	Limits  Limits
+	Log     *slog.Logger
+	Now     func() time.Time
 
 	// Carves takes archives; nil refuses them.
 	Carves  Carves
@@ -292,7 +297,7 @@ func (a *API) logRefusal(r request, err error) {
 		return
 	}
 	a.Log.Log(r.Context(), level, "agent refused", "endpoint", string(r.route.endpoint), "path", shown(r.URL.Path),
-		"remote", r.peer.Address, "kind", errs.KindOf(err).String(), "error", err, "not_logged_before", a.unlogged.Swap(0))
+		"remote", r.peer.Address, "kind", errs.KindOf(err).String(), "error", a.Redactor.Text(redact.Source{}, err.Error()), "not_logged_before", a.unlogged.Swap(0))
 }
 
 // shown returns a path for the log, without what may be a node key; see

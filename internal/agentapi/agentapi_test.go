@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/aes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -25,6 +26,7 @@ import (
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/redact"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
@@ -124,12 +126,17 @@ func newWorld(tb testing.TB) *world {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	lines, err := aes.NewCipher(make([]byte, 16))
+	if err != nil {
+		tb.Fatal(err)
+	}
 	w.log = new(bytes.Buffer)
 	w.options = agentapi.Options{
 		Enroller: node.NewEnroller(node.EnrollerOptions{
 			Store: w.store, Registry: w.registry, Keyer: w.keyer, Clash: node.ClashQuarantine, Now: time.Now,
 		}),
 		Nodes: w.registry, Configs: catalog, Queries: w.live, Stream: w.stream, Seen: event.NewSeen(), Peers: &w.peer,
+		Redactor: redact.New(redact.Options{Hash: func(s string) [32]byte { return w.keyer.Hash(node.PurposeRedaction, s) }}), Lines: lines,
 		Metrics: noMetrics{}, Limits: limits, Log: slog.New(slog.NewTextHandler(w.log, nil)), Now: time.Now,
 		Aliases: aliases,
 	}

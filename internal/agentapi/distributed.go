@@ -68,6 +68,7 @@ func (a *API) write(w http.ResponseWriter, r request, body []byte) error {
 	var kept []live.Answer
 	size := 0
 	for _, answer := range answers {
+		a.redactAnswer(&answer)
 		k, err := live.Receive(n.ID, answer, a.Queries.Limits(answer.ID), a.Now())
 		if err != nil {
 			return err

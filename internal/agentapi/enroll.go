@@ -16,6 +16,7 @@ func (a *API) enroll(w http.ResponseWriter, r request, body []byte) error {
 	if req.EnrollSecret == "" && r.URL.RawQuery != "" { // --tls_secret_always puts it there, too
 		req.EnrollSecret = strings.TrimSpace(r.URL.Query().Get(a.SecretName))
 	}
+	a.redactDetails(req.HostDetails)
 	key, n, err := a.Enroller.Enrol(r.Context(), req, r.peer.Address, r.peer.Certificate)
 	if err != nil {
 		return err

@@ -28,6 +28,8 @@ func (a *API) logs(w http.ResponseWriter, r request, body []byte) error {
 	if log.Skipped > 0 {
 		a.Log.WarnContext(r.Context(), "log lines that are no objects were dropped", "node", n.ID, "lines", log.Skipped)
 	}
+	a.hideLines(log.Events)
+	a.redactDecorations(log.Events)
 	if len(log.Events) > 0 {
 		n.Decorate(log.Events[len(log.Events)-1].Decorations)
 	}
@@ -43,7 +45,7 @@ func (a *API) logs(w http.ResponseWriter, r request, body []byte) error {
 	return nil
 }
 
-// keep stores the events that were not stored before.
+// keep stores the events that were not stored before, without their secrets.
 func (a *API) keep(ctx context.Context, n *node.Identity, log *event.Log) error {
 	guard, err := a.Seen.Begin(ctx, n.ID, log.LogType)
 	if err != nil {
@@ -51,6 +53,7 @@ func (a *API) keep(ctx context.Context, n *node.Identity, log *event.Log) error 
 	}
 	defer guard.End()
 	events, repeated := guard.Fresh(log.Events)
+	a.redactEvents(events)
 	joins := repeated > 0
 	for len(events) > 0 {
 		part := cut(events)

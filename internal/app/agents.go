@@ -64,6 +64,7 @@ func (a *App) agentAPI(catalog *resource.Catalog) (*agentapi.API, error) {
 	})
 	return agentapi.New(agentapi.Options{
 		Enroller: enroller, Nodes: a.registry, Configs: catalog, Queries: a.live, Stream: appender{a.stream}, Seen: a.seen,
+		Redactor: a.redaction.redactor, Lines: a.redaction.lines,
 		Peers: &agentconn.Peers{Header: a.cfg.ClientCertHeader, Verify: a.verifyForwarded}, Metrics: a.metrics,
 		Limits: a.limits(), Log: a.log, Now: a.now, Aliases: aliases, SecretName: a.cfg.EnrollSecretName,
 		Carves: a.carves, Certificate: agentapi.CertificatePolicy{

@@ -74,13 +74,16 @@ type App struct {
 	audit    *audit.Log
 	notary   *audit.Notary
 	runs     runs
-	seen     *event.Seen
-	metrics  *metrics
-	ca       *pki.Authority
-	cert     *pki.Certificate // of the agents' listener
-	clients  *pki.ClientCAs   // of agents' certificates; nil if none are asked for
-	reaper   *node.Reaper
-	admin    *pki.Certificate // of the admin listener; nil for plain HTTP
+
+	redaction redaction
+
+	seen    *event.Seen
+	metrics *metrics
+	ca      *pki.Authority
+	cert    *pki.Certificate // of the agents' listener
+	clients *pki.ClientCAs   // of agents' certificates; nil if none are asked for
+	reaper  *node.Reaper
+	admin   *pki.Certificate // of the admin listener; nil for plain HTTP
 
 	agentListener            *agentconn.Listener
 	adminListener            net.Listener
@@ -248,6 +251,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 	a.reaper = node.NewReaper(node.ReaperOptions{
 		TTL: a.cfg.NodeTTL, TagTTL: ttls, Registry: a.registry, Store: a.store, Audit: a.audit, Log: a.log, Now: a.now,
 	})
+	if err := a.openRedaction(); err != nil {
+		return fmt.Errorf("redaction: %w", err)
+	}
 	if err := a.openResources(ctx); err != nil {
 		return fmt.Errorf("what agents run: %w", err)
 	}
@@ -331,6 +337,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.registerAuditMetrics(a.metrics.registry)
 	a.registerCarveMetrics(a.metrics.registry)
 	a.metrics.registry.MustRegister(newHealthMetrics(a.health))
+	a.registerRedactionMetrics(a.metrics.registry)
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -345,7 +352,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer,
 		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
-		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
+		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})

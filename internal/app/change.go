@@ -52,6 +52,9 @@ func (a *App) openResources(ctx context.Context) (err error) {
 		return err
 	}
 	catalog := a.catalog()
+	if err := a.redactByPlan(catalog.Plan()); err != nil {
+		return err
+	}
 	a.runs.served = change.NewServedLog(a.store, a.log, a.now)
 	catalog.Served = a.runs.served.Note
 	a.runs.changes = change.NewService(change.Options{
@@ -82,6 +85,7 @@ func (a *App) planChanged() {
 	if a.runs.rollouts == nil {
 		return // the first plan, before there is anybody to tell
 	}
+	a.redactChanged()
 	a.runs.retagger.Changed()
 	a.runs.rollouts.Wake()
 	if a.enrollments != nil {

@@ -49,4 +49,6 @@ const (
 	PurposeNodeKey      = "node_key"
 	PurposeEnrollSecret = "enroll_secret"
 	PurposeSession      = "session"
+	PurposeRedaction    = "redaction" // of secrets in what agents send; see redact.Redactor
+	PurposeLine         = "line"      // of log lines; see agentapi.Redactor
 )

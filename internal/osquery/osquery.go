@@ -11,6 +11,7 @@ package osquery
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -39,7 +40,10 @@ func ParseObject(parser *fastjson.Parser, body []byte) (*fastjson.Value, error) 
 	}
 	v, err := parser.ParseBytes(body)
 	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "the body is not JSON")
+		// The parser's error quotes the body, which may hold secrets, and errors are
+		// logged.
+		what, _, _ := strings.Cut(err.Error(), `"`)
+		return nil, errs.Wrap(errs.Invalid, errors.New(what+"…"), "the body is not JSON")
 	}
 	if v.Type() != fastjson.TypeObject {
 		return nil, errs.New(errs.Invalid, "the body is a JSON %s; an object is needed", v.Type())
