@@ -110,7 +110,7 @@ func (a *API) event(r event.Record) Event {
 	e := Event{
 		ID: fmt.Sprintf("%d-%d", r.Seq, r.Index), Time: r.Time.UTC(), ReceivedAt: r.Received.UTC(), NodeID: r.NodeID,
 		HostIdentifier: r.HostIdentifier, Query: r.Query, Action: r.Action, Epoch: r.Epoch, Counter: r.Counter,
-		Columns: r.Columns, Decorations: r.Decorations,
+		AgentTime: r.AgentTime, Tags: r.Tags, Revision: r.Revision, Columns: r.Columns, Decorations: r.Decorations,
 	}
 	if n := a.Registry.Lookup(r.NodeID); n != nil {
 		e.Hostname = n.Hostname

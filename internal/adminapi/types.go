@@ -280,9 +280,12 @@ type Event struct {
 	ID             string          `json:"id"`
 	Time           time.Time       `json:"time" doc:"When it happened, by the node's clock if that is believable"`
 	ReceivedAt     time.Time       `json:"received_at"`
+	AgentTime      int64           `json:"agent_time,omitempty" doc:"What the node's clock said, in seconds since 1970, if that cannot be right; time is then when it arrived"`
 	NodeID         string          `json:"node_id"`
 	HostIdentifier string          `json:"host_identifier"`
 	Hostname       string          `json:"hostname,omitempty" doc:"Of the node today, if it still exists"`
+	Tags           []string        `json:"tags,omitempty" doc:"Of the node when it arrived"`
+	Revision       int64           `json:"revision,omitempty" doc:"That the node was served when it arrived; left out if not known"`
 	Query          string          `json:"query" doc:"Name of the query as the agent knows it; osquery:status for lines of the agent's own log"`
 	Action         string          `json:"action" doc:"added, removed, snapshot or status"`
 	Epoch          int64           `json:"epoch"`

@@ -449,6 +449,28 @@ func TestRepeats(t *testing.T) {
 	}
 }
 
+// TestStamps: what is logged carries the revision that the node was served, and
+// what a clock said that cannot be right.
+func TestStamps(t *testing.T) {
+	w := newWorld(t)
+	key := w.enroll()
+	log := func(n string) event.Batch {
+		t.Helper()
+		status, answer := w.post("/api/osquery/log", []byte(`{"data":[{"name":"q","unixTime":12,"columns":{"n":"`+n+`"},"action":"added"}],"log_type":"result","node_key":"`+key+`"}`))
+		if status != 200 {
+			t.Fatalf("%d %v", status, answer)
+		}
+		return w.stream.batches[len(w.stream.batches)-1]
+	}
+	if b := log("1"); b.Revision != 0 || b.Events[0].AgentTime != 12 || b.Events[0].Time.Year() == 1970 {
+		t.Errorf("before any config: %+v", b)
+	}
+	w.post("/api/osquery/config", []byte(`{"node_key":"`+key+`"}`))
+	if b := log("2"); b.Revision != 1 {
+		t.Errorf("after a config: %+v", b)
+	}
+}
+
 // TestBomb sends 80 MiB of zeros in a few hundred kilobytes of gzip; what that
 // takes of memory is measured in httpx.
 func TestBomb(t *testing.T) {

@@ -13,6 +13,7 @@ func (a *API) config(w http.ResponseWriter, r request, body []byte) error {
 		return err
 	}
 	c := a.Configs.Config(n)
+	n.Serve(c.Revision)
 	if r.Method == http.MethodGet {
 		return writeEscaped(w, c.JSON)
 	}

@@ -55,7 +55,7 @@ func (a *API) keep(ctx context.Context, n *node.Identity, log *event.Log) error 
 	for len(events) > 0 {
 		part := cut(events)
 		batch := event.Batch{
-			NodeID: n.ID, HostIdentifier: n.HostIdentifier, Received: a.Now(), Tags: n.Tags,
+			NodeID: n.ID, HostIdentifier: n.HostIdentifier, Received: a.Now(), Tags: n.Tags, Revision: n.Revision(),
 			LogType: log.LogType, Joins: joins, Events: part,
 		}
 		if err := a.Stream.AppendEvents(ctx, batch.Append(nil)); err != nil {

@@ -172,7 +172,7 @@ func (a *App) batchOf(k live.Kept, line uint64) event.Batch {
 	}
 	decorations := k.Decorations()
 	if n := a.registry.Lookup(b.NodeID); n != nil {
-		b.HostIdentifier, b.Tags = n.HostIdentifier, n.Tags
+		b.HostIdentifier, b.Tags, b.Revision = n.HostIdentifier, n.Tags, n.Revision()
 		if n.Quarantined {
 			decorations = event.Mark(decorations, event.Quarantined)
 		}

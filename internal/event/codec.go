@@ -9,14 +9,18 @@ import (
 // The form of a batch in the stream. It is read only by the Muster that wrote
 // it or a later one, so a version leads. After it come the stamps, then each
 // event, with a byte of flags that says what equals the event before, since
-// rows of one query come together.
-const codecVersion = 1
+// rows of one query come together. Version 1 has no revision and no agent's time.
+const (
+	codecVersion  = 2
+	oldestVersion = 1
+)
 
 const (
 	sameTime = 1 << iota
 	sameQuery
 	sameDecorations
 	continues
+	hasAgentTime // since version 2
 )
 
 // ErrCorrupt means that bytes are not a batch of a known version.
@@ -32,6 +36,7 @@ func (b *Batch) Append(dst []byte) []byte {
 	for _, t := range b.Tags {
 		dst = appendText(dst, t)
 	}
+	dst = binary.AppendVarint(dst, b.Revision)
 	dst = appendText(dst, b.LogType)
 	if b.Joins {
 		dst = append(dst, 1)
@@ -55,9 +60,15 @@ func (e *Event) append(dst []byte, last *Event, first bool) []byte {
 	if e.Continues {
 		flags |= continues
 	}
+	if e.AgentTime != 0 {
+		flags |= hasAgentTime
+	}
 	dst = append(dst, flags)
 	if flags&sameTime == 0 {
 		dst = binary.AppendVarint(dst, e.Time.UnixMicro())
+	}
+	if flags&hasAgentTime != 0 {
+		dst = binary.AppendVarint(dst, e.AgentTime)
 	}
 	if flags&sameQuery == 0 {
 		dst = appendText(dst, e.Query)
@@ -90,11 +101,12 @@ func (e *Event) same(last *Event) (flags byte) {
 // usualEvent is what an event of a batch takes at least, but for odd ones.
 const usualEvent = 16
 
-// DecodeBatch reads what Append wrote. The events' texts alias b.
+// DecodeBatch reads what Append wrote, of this version or one before. The events' texts alias b.
 func DecodeBatch(b []byte) (Batch, error) {
 	r := reader{b: b}
 	var batch Batch
-	if r.byte() != codecVersion {
+	version := r.byte()
+	if version < oldestVersion || version > codecVersion {
 		return batch, ErrCorrupt
 	}
 	batch.NodeID = string(r.text())
@@ -102,6 +114,9 @@ func DecodeBatch(b []byte) (Batch, error) {
 	batch.Received = time.UnixMicro(r.varint()).UTC()
 	for n := r.count(); n > 0 && !r.bad; n-- {
 		batch.Tags = append(batch.Tags, string(r.text()))
+	}
+	if version >= 2 {
+		batch.Revision = r.varint()
 	}
 	batch.LogType = string(r.text())
 	batch.Joins = r.byte() == 1
@@ -123,6 +138,10 @@ func (r *reader) event(e *Event, first bool) {
 	flags := r.byte()
 	if flags&sameTime == 0 {
 		e.Time = time.UnixMicro(r.varint()).UTC()
+	}
+	e.AgentTime = 0
+	if flags&hasAgentTime != 0 { // never set in version 1
+		e.AgentTime = r.varint()
 	}
 	if flags&sameQuery == 0 {
 		e.Query, e.Action = string(r.text()), string(r.text())

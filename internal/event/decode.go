@@ -123,12 +123,13 @@ func (d *Decoder) Decode(body []byte, received time.Time) (*Log, error) {
 func (d *Decoder) result(line *fastjson.Value, received time.Time) {
 	unix := integer(line.Get("unixTime"))
 	e := Event{
-		Time:    believable(unix, received),
+		Time:    received,
 		Query:   d.name(line.GetStringBytes("name")),
 		Action:  d.name(line.GetStringBytes("action")),
 		Epoch:   integer(line.Get("epoch")),
 		Counter: integer(line.Get("counter")),
 	}
+	e.date(unix)
 	e.Decorations = d.decorations(line, resultKey)
 	first := len(d.log.Events)
 	switch {
@@ -176,10 +177,11 @@ func (d *Decoder) add(e Event, row *fastjson.Value) {
 func (d *Decoder) status(line *fastjson.Value, received time.Time) {
 	unix := integer(line.Get("unixTime"))
 	e := Event{
-		Time:   believable(unix, received),
+		Time:   received,
 		Query:  StatusQuery,
 		Action: Status,
 	}
+	e.date(unix)
 	e.Decorations = d.decorations(line, statusKey)
 	e.Columns = d.object(line, func(key []byte) bool {
 		switch string(key) {
@@ -359,13 +361,15 @@ const (
 	maxAhead = 24 * time.Hour
 )
 
-// believable returns the agent's time if it can be right, else when the line
-// was received, so that an event with a mad time stays findable.
-func believable(unix int64, received time.Time) time.Time {
-	if unix < earliest || unix > received.Add(maxAhead).Unix() {
-		return received
+// date sets the times of an event, whose Time is when it was received: to the
+// agent's if that can be right. An event with a mad time stays findable, and what
+// the clock said is kept beside.
+func (e *Event) date(unix int64) {
+	if unix < earliest || unix > e.Time.Add(maxAhead).Unix() {
+		e.AgentTime = unix
+		return
 	}
-	return time.Unix(unix, 0).UTC()
+	e.Time = time.Unix(unix, 0).UTC()
 }
 
 // integer reads a number or a string that holds one; agents before 5.10 sent

@@ -29,9 +29,12 @@ const LiveLog = "live"
 // Event is one row that a node logged, or one line of its own log.
 type Event struct {
 	// Time is when it happened by the node's clock, or when it was received if
-	// that clock cannot be right (see believable).
-	Time  time.Time
-	Query string // scheduled name, as pack_<pack>_<query>; StatusQuery for status lines
+	// that clock cannot be right.
+	Time time.Time
+	// AgentTime is what the node's clock said, in seconds since 1970, if Time is
+	// another: a clock that cannot be right. 0 if Time is what it said.
+	AgentTime int64
+	Query     string // scheduled name, as pack_<pack>_<query>; StatusQuery for status lines
 	// Action is Added, Removed, Snapshot or Status.
 	Action  string
 	Epoch   int64
@@ -70,7 +73,10 @@ type Batch struct {
 	HostIdentifier string
 	Received       time.Time
 	Tags           []string // of the node at that time
-	LogType        string   // osquery.LogTypeResult, LogTypeStatus or LiveLog
+	// Revision is the number of the revision whose config the node was served
+	// last, 0 if it asked for none since the server started.
+	Revision int64
+	LogType  string // osquery.LogTypeResult, LogTypeStatus or LiveLog
 	// Joins says that the agent will send these lines again together with those
 	// of its batch before, if it sends any again: they were one request, or the
 	// request repeated lines that were stored before. See Seen.
@@ -84,6 +90,8 @@ type Record struct {
 	NodeID         string
 	HostIdentifier string
 	Received       time.Time
+	Tags           []string // of the node when it was received
+	Revision       int64    // that it was served then, 0 if not known
 	// Seq and Index say where it stood in the stream: the message's sequence
 	// and the event's number within the message. Together they are unique, never
 	// change, and order events by arrival.

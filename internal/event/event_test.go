@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -300,6 +302,9 @@ func TestDecode_time(t *testing.T) {
 		if believed := !e.Time.Equal(now) || tt.unix == fmt.Sprint(now.Unix()); tt.name != "text" && believed != tt.believed {
 			t.Errorf("%s: %v", tt.name, e.Time)
 		}
+		if said, err := strconv.ParseInt(tt.unix, 10, 64); !tt.believed && err == nil && e.AgentTime != said || tt.believed && e.AgentTime != 0 {
+			t.Errorf("%s: the agent's time is %d", tt.name, e.AgentTime)
+		}
 		if e.Time.Location() != time.UTC || e.Time.Year() < 2014 || e.Time.Year() > 2026 {
 			t.Errorf("%s: %v", tt.name, e.Time)
 		}
@@ -365,7 +370,7 @@ func batch() event.Batch {
 		return event.Event{Time: day, Query: query, Action: action, Epoch: -1, Counter: 1 << 40, Columns: raw(columns), Decorations: raw(decorations), Line: line, Continues: continues}
 	}
 	b := event.Batch{
-		NodeID: "n1", HostIdentifier: "höst", Received: day.Add(time.Second), Tags: []string{"a", "b"}, LogType: "result", Joins: true,
+		NodeID: "n1", HostIdentifier: "höst", Received: day.Add(time.Second), Tags: []string{"a", "b"}, Revision: 7, LogType: "result", Joins: true,
 		Events: []event.Event{
 			e("q", event.Snapshot, `{"a":"1"}`, `{"d":"1"}`, 1, false),
 			e("q", event.Snapshot, `{"a":"2"}`, `{"d":"1"}`, 1, true),
@@ -375,6 +380,7 @@ func batch() event.Batch {
 			e("", "", `{}`, `{"d":"2"}`, 5, false),
 		},
 	}
+	b.Events[2].AgentTime = -5
 	b.Events[4].Time = time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC)
 	return b
 }
@@ -414,6 +420,30 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestDecodeBatch_version1 reads what the version before wrote into a stream.
+func TestDecodeBatch_version1(t *testing.T) {
+	t.Parallel()
+	b, err := hex.DecodeString("01026e3102683180c9cabdffacb00601036f6c6406726573756c7400020080c9cabdffacb00601710561646465640202097b2264223a2231227d0000000000000001117b2270617468223a222f62696e2f31227d0f117b2270617468223a222f62696e2f78227d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := event.DecodeBatch(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 11, 20, 12, 0, 1, 0, time.UTC)
+	row := func(columns string, continues bool) event.Event {
+		return event.Event{Time: at, Query: "q", Action: event.Added, Epoch: 1, Counter: 1, Columns: raw(columns), Decorations: raw(`{"d":"1"}`), Line: 1, Continues: continues}
+	}
+	want := event.Batch{
+		NodeID: "n1", HostIdentifier: "h1", Received: at, Tags: []string{"old"}, LogType: "result",
+		Events: []event.Event{row(`{"path":"/bin/1"}`, false), row(`{"path":"/bin/x"}`, true)},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestDecodeBatch_cost: a corrupt count must not ask for memory.
 func TestDecodeBatch_cost(t *testing.T) {
 	const size = 1 << 20
@@ -435,9 +465,9 @@ func TestDecodeBatch_cost(t *testing.T) {
 // same compares in a way that a fuzzer can afford.
 func same(a, b event.Batch) bool {
 	return a.NodeID == b.NodeID && a.HostIdentifier == b.HostIdentifier && a.Received.Equal(b.Received) &&
-		slices.Equal(a.Tags, b.Tags) && a.LogType == b.LogType && a.Joins == b.Joins &&
+		slices.Equal(a.Tags, b.Tags) && a.Revision == b.Revision && a.LogType == b.LogType && a.Joins == b.Joins &&
 		slices.EqualFunc(a.Events, b.Events, func(x, y event.Event) bool {
-			return x.Time.Equal(y.Time) && x.Query == y.Query && x.Action == y.Action && x.Epoch == y.Epoch && x.Counter == y.Counter &&
+			return x.Time.Equal(y.Time) && x.AgentTime == y.AgentTime && x.Query == y.Query && x.Action == y.Action && x.Epoch == y.Epoch && x.Counter == y.Counter &&
 				bytes.Equal(x.Columns, y.Columns) && bytes.Equal(x.Decorations, y.Decorations) && x.Line == y.Line && x.Continues == y.Continues
 		})
 }
@@ -447,6 +477,7 @@ func FuzzDecodeBatch(f *testing.F) {
 	f.Add(b.Append(nil))
 	f.Add((&event.Batch{}).Append(nil))
 	f.Add([]byte{1})
+	f.Add([]byte{2})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		batch, err := event.DecodeBatch(b)
 		if err != nil {

@@ -25,6 +25,7 @@ type presence struct {
 	interval atomic.Int64 // microseconds between requests, as observed
 	gap      atomic.Int64 // the last time between two requests
 	said     atomic.Uint64
+	revision atomic.Int64 // that it was served last, 0 if not known
 
 	watch watch // of the Reaper alone
 

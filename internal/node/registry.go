@@ -83,6 +83,13 @@ func (i *Identity) compact() {
 // LastSeen returns when the node's last request arrived; zero if none did.
 func (i *Identity) LastSeen() time.Time { return i.presence.lastSeen() }
 
+// Serve notes the revision whose config the node is being served.
+func (i *Identity) Serve(revision int64) { i.presence.revision.Store(revision) }
+
+// Revision returns what Serve noted last, 0 before the node's first request for
+// a config since the server started.
+func (i *Identity) Revision() int64 { return i.presence.revision.Load() }
+
 // Given returns the tags that other sources than rules give it.
 func (i *Identity) Given() []string {
 	if len(i.TagSources) == 0 {

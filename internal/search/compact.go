@@ -278,6 +278,8 @@ func (m *merger) writeGroup(w *segmentWriter, order []uint8) error {
 		{f.epoch, func(in *input) int { return in.fixed.epoch }},
 		{f.counter, func(in *input) int { return in.fixed.counter }},
 		{f.line, func(in *input) int { return in.fixed.line }},
+		{f.revision, func(in *input) int { return in.fixed.revision }},
+		{f.agentTime, func(in *input) int { return in.fixed.agentTime }},
 	} {
 		if err := m.writeInts(w, order, c.to, c.from); err != nil {
 			return err
@@ -293,15 +295,20 @@ func (m *merger) writeGroup(w *segmentWriter, order []uint8) error {
 			return err
 		}
 	}
-	if err := m.writeTexts(w, order, f.decorations, true, func(in *input) int { return in.fixed.decorations }); err != nil {
-		return err
+	for _, c := range []column{
+		{f.decorations, func(in *input) int { return in.fixed.decorations }},
+		{f.tags, func(in *input) int { return in.fixed.tags }},
+	} {
+		if err := m.writeTexts(w, order, c.to, true, c.from); err != nil {
+			return err
+		}
 	}
 	for i, name := range w.layout.columns {
 		err := m.writeTexts(w, order, w.dynamic[i], true, func(in *input) int {
 			if place, ok := in.openFile.place(name); ok {
 				return place
 			}
-			return -1
+			return missing
 		})
 		if err != nil {
 			return err
@@ -313,6 +320,10 @@ func (m *merger) writeGroup(w *segmentWriter, order []uint8) error {
 func (m *merger) writeInts(w *segmentWriter, order []uint8, to int, from func(in *input) int) error {
 	columns := make([][]int64, len(m.inputs))
 	for i, in := range m.inputs {
+		if from(in) == missing {
+			columns[i] = make([]int64, in.to-in.from)
+			continue
+		}
 		err := m.each(in, from(in), func(chunk *parquet.FileColumnChunk, rows []int32, _ int) (err error) {
 			columns[i], err = readInts(chunk, rows, columns[i])
 			return err
@@ -357,14 +368,14 @@ func (m *merger) writeTexts(w *segmentWriter, order []uint8, to int, optional bo
 	})
 }
 
-// readTexts reads the rows that the row group takes of an input's column; -1
-// for one that it does not have.
+// readTexts reads the rows that the row group takes of an input's column, which
+// may be missing.
 func (m *merger) readTexts(in *input, place int) (*texts, error) {
 	t := &texts{codes: make([]int32, in.to-in.from), data: []byte{}, offsets: []uint32{0}}
 	for i := range t.codes {
 		t.codes[i] = absent
 	}
-	if place < 0 {
+	if place == missing {
 		return t, nil
 	}
 	return t, m.each(in, place, func(chunk *parquet.FileColumnChunk, rows []int32, first int) error {

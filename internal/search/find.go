@@ -306,11 +306,16 @@ func (e *Engine) readRecords(s *segment, group int, rows []int32) (_ []event.Rec
 		r.Time, r.Seq, r.Index = time.UnixMicro(p.time).UTC(), p.seq, p.index
 	}
 	for place, set := range map[int]func(r *event.Record, v int64){
-		o.fixed.received: func(r *event.Record, v int64) { r.Received = time.UnixMicro(v).UTC() },
-		o.fixed.epoch:    func(r *event.Record, v int64) { r.Epoch = v },
-		o.fixed.counter:  func(r *event.Record, v int64) { r.Counter = v },
-		o.fixed.line:     func(r *event.Record, v int64) { r.Line = uint64(v) }, //nolint:gosec // the bits are what counts
+		o.fixed.received:  func(r *event.Record, v int64) { r.Received = time.UnixMicro(v).UTC() },
+		o.fixed.epoch:     func(r *event.Record, v int64) { r.Epoch = v },
+		o.fixed.counter:   func(r *event.Record, v int64) { r.Counter = v },
+		o.fixed.line:      func(r *event.Record, v int64) { r.Line = uint64(v) }, //nolint:gosec // the bits are what counts
+		o.fixed.revision:  func(r *event.Record, v int64) { r.Revision = v },
+		o.fixed.agentTime: func(r *event.Record, v int64) { r.AgentTime = v },
 	} {
+		if place == missing {
+			continue
+		}
 		values, err := readInts(g.chunks[place], rows, make([]int64, 0, len(rows)))
 		if err != nil {
 			return nil, err
@@ -323,12 +328,16 @@ func (e *Engine) readRecords(s *segment, group int, rows []int32) (_ []event.Rec
 		o.fixed.node:   func(r *event.Record, v []byte) { r.NodeID = string(v) },
 		o.fixed.host:   func(r *event.Record, v []byte) { r.HostIdentifier = string(v) },
 		o.fixed.action: func(r *event.Record, v []byte) { r.Action = string(v) },
+		o.fixed.tags:   func(r *event.Record, v []byte) { r.Tags = decodeTags(v) },
 		o.fixed.decorations: func(r *event.Record, v []byte) {
 			if v != nil {
 				r.Decorations = slices.Clone(v)
 			}
 		},
 	} {
+		if place == missing {
+			continue
+		}
 		values, err := readTexts(g.chunks[place], rows)
 		if err != nil {
 			return nil, err

@@ -43,10 +43,13 @@ type stamp struct {
 	nodeID         []byte
 	host           []byte
 	decorations    []byte // nil for none
+	tags           []byte // a JSON array, nil for none
 	action         []byte
 	received       int64
+	revision       int64
 	seq            uint64
 	time           int64
+	agentTime      int64
 	epoch, counter int64
 	line           uint64
 }
@@ -83,7 +86,7 @@ func (m *memtable) add(seq uint64, batches []event.Batch, now time.Time) {
 		if len(b.Events) == 0 {
 			continue
 		}
-		s := &stamp{nodeID: m.share(b.NodeID), host: m.share(b.HostIdentifier), received: b.Received.UnixMicro(), seq: seq}
+		s := &stamp{nodeID: m.share(b.NodeID), host: m.share(b.HostIdentifier), tags: m.shareBytes(encodeTags(b.Tags)), received: b.Received.UnixMicro(), revision: b.Revision, seq: seq}
 		if m.rows == 0 || s.received < m.minReceived {
 			m.minReceived = s.received
 		}
@@ -107,7 +110,7 @@ func (m *memtable) add(seq uint64, batches []event.Batch, now time.Time) {
 
 // fits reports whether the stamp is the event's.
 func (s *stamp) fits(ev *event.Event) bool {
-	return s.line == ev.Line && s.time == ev.Time.UnixMicro() && s.epoch == ev.Epoch && s.counter == ev.Counter &&
+	return s.line == ev.Line && s.agentTime == ev.AgentTime && s.time == ev.Time.UnixMicro() && s.epoch == ev.Epoch && s.counter == ev.Counter &&
 		string(s.action) == ev.Action && bytes.Equal(s.decorations, ev.Decorations)
 }
 
@@ -115,8 +118,8 @@ func (s *stamp) fits(ev *event.Event) bool {
 func (m *memtable) stamp(of *stamp, ev *event.Event) *stamp {
 	m.bytes += stampOverhead
 	return &stamp{
-		nodeID: of.nodeID, host: of.host, received: of.received, seq: of.seq,
-		time: ev.Time.UnixMicro(), epoch: ev.Epoch, counter: ev.Counter, line: ev.Line,
+		nodeID: of.nodeID, host: of.host, tags: of.tags, received: of.received, revision: of.revision, seq: of.seq,
+		time: ev.Time.UnixMicro(), agentTime: ev.AgentTime, epoch: ev.Epoch, counter: ev.Counter, line: ev.Line,
 		action: m.share(ev.Action), decorations: m.shareBytes(ev.Decorations),
 	}
 }
@@ -237,11 +240,11 @@ func (e *entry) record(query string, o *object) event.Record {
 	}
 	r := event.Record{
 		Event: event.Event{
-			Time: time.UnixMicro(e.time).UTC(), Query: query, Action: string(e.action),
+			Time: time.UnixMicro(e.time).UTC(), AgentTime: e.agentTime, Query: query, Action: string(e.action),
 			Epoch: e.epoch, Counter: e.counter, Line: e.line, Columns: columns,
 		},
 		NodeID: string(e.nodeID), HostIdentifier: string(e.host), Received: time.UnixMicro(e.received).UTC(),
-		Seq: e.seq, Index: e.index,
+		Tags: decodeTags(e.tags), Revision: e.revision, Seq: e.seq, Index: e.index,
 	}
 	if e.decorations != nil {
 		r.Decorations = bytes.Clone(e.decorations)

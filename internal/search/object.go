@@ -197,6 +197,30 @@ func appendString(dst, s []byte) []byte {
 	return append(dst, '"')
 }
 
+// encodeTags returns the JSON array of a node's tags, nil for none.
+func encodeTags(tags []string) []byte {
+	if len(tags) == 0 {
+		return nil
+	}
+	b := []byte{'['}
+	for i, t := range tags {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, []byte(validText(t)))
+	}
+	return append(b, ']')
+}
+
+// decodeTags undoes encodeTags. What is no such array has no tags.
+func decodeTags(b []byte) []string {
+	var tags []string
+	if len(b) == 0 || json.Unmarshal(b, &tags) != nil {
+		return nil
+	}
+	return tags
+}
+
 // validText returns s with every byte that is not UTF-8 replaced by U+FFFD, as
 // encoding/json does, since other readers of Parquet refuse a file for it.
 func validText(s string) string {

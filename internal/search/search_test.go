@@ -66,7 +66,7 @@ func expected(tb testing.TB, seq uint64, batches []event.Batch) []event.Record {
 	var index uint32
 	for _, b := range batches {
 		for _, ev := range b.Events {
-			r := event.Record{Event: ev, NodeID: b.NodeID, HostIdentifier: b.HostIdentifier, Received: b.Received, Seq: seq, Index: index}
+			r := event.Record{Event: ev, NodeID: b.NodeID, HostIdentifier: b.HostIdentifier, Received: b.Received, Tags: b.Tags, Revision: b.Revision, Seq: seq, Index: index}
 			r.Columns = canonical(tb, ev.Columns)
 			records = append(records, r)
 			index++
@@ -97,8 +97,8 @@ func textsOf(tb testing.TB, records []event.Record) []string {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		texts[i] = fmt.Sprintf("%s %q %s %d %d %s %s %016x %q %q %s %d/%d", r.Time.UTC().Format(time.RFC3339Nano), r.Query, r.Action, r.Epoch, r.Counter,
-			columns, r.Decorations, r.Line, r.NodeID, r.HostIdentifier, r.Received.UTC().Format(time.RFC3339Nano), r.Seq, r.Index)
+		texts[i] = fmt.Sprintf("%s %q %s %d %d %s %s %016x %q %q %s %q %d %d %d/%d", r.Time.UTC().Format(time.RFC3339Nano), r.Query, r.Action, r.Epoch, r.Counter,
+			columns, r.Decorations, r.Line, r.NodeID, r.HostIdentifier, r.Received.UTC().Format(time.RFC3339Nano), r.Tags, r.Revision, r.AgentTime, r.Seq, r.Index)
 	}
 	return texts
 }
@@ -192,9 +192,16 @@ func (g *generator) message(tb testing.TB) (uint64, []event.Batch) {
 		b.NodeID = g.one("n1", "n2", "n3", "")
 		b.HostIdentifier = g.one("h1", "h\"2")
 		b.Received = day0.Add(time.Duration(g.IntN(48*3600)-24*3600) * time.Second)
+		b.Revision = g.Int64N(3)
+		for _, tag := range []string{"web", "a\"b", "ünï\n"} {
+			if g.IntN(2) == 0 {
+				b.Tags = append(b.Tags, tag)
+			}
+		}
 		for range g.IntN(6) {
 			ev := event.Event{
-				Time: day0.Add(time.Duration(g.IntN(40)) * time.Minute), Query: g.query(), Action: g.one(event.Added, event.Removed, event.Snapshot),
+				AgentTime: g.Int64N(3) - 1,
+				Time:      day0.Add(time.Duration(g.IntN(40)) * time.Minute), Query: g.query(), Action: g.one(event.Added, event.Removed, event.Snapshot),
 				Epoch: int64(g.IntN(3)), Counter: g.Int64(), Line: g.Uint64(), Columns: g.columns(),
 			}
 			if g.IntN(2) == 0 {
@@ -518,6 +525,43 @@ func TestRoundTrip_oddColumns(t *testing.T) {
 	check()
 }
 
+// TestOpen_layout1 opens what the version before wrote, searches it, and merges it
+// with what is new.
+func TestOpen_layout1(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/layout1")); err != nil {
+		t.Fatal(err)
+	}
+	e := open(t, testOptions(t, dir))
+	var all []event.Record
+	for seq := uint64(1); seq <= 3; seq++ {
+		at := day0.Add(time.Duration(seq) * time.Second)
+		b := event.Batch{NodeID: "n1", HostIdentifier: "h1", Received: at, LogType: "result"}
+		for i, path := range []string{fmt.Sprint("/bin/", seq), "/bin/x"} {
+			b.Events = append(b.Events, event.Event{
+				Time: at, Query: "q", Action: event.Added, Epoch: 1, Counter: int64(seq), Line: seq, Continues: i > 0,
+				Columns: json.RawMessage(fmt.Sprintf(`{"path":%q}`, path)), Decorations: json.RawMessage(`{"d":"1"}`),
+			})
+		}
+		if seq == 3 {
+			b.Tags, b.Revision = []string{"new"}, 5
+			add(t, e, seq, b)
+		}
+		all = append(all, expected(t, seq, []event.Batch{b})...)
+	}
+	checkSearch(t, e, all, event.Filter{})
+	flush(t, e)
+	e.now = func() time.Time { return day0.Add(72 * time.Hour) }
+	if err := e.compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := e.Stats(); s.Segments != 1 || s.Events != 6 {
+		t.Fatalf("%+v", s)
+	}
+	checkSearch(t, e, all, event.Filter{})
+}
+
 // TestSegment_asOthersReadIt reads a segment by the library's row reader, which
 // shares nothing with ours but the pages, and by the names that a person with
 // another tool would use.
@@ -535,14 +579,17 @@ func TestSegment_asOthersReadIt(t *testing.T) {
 		Epoch       int64     `parquet:"_epoch"`
 		Counter     int64     `parquet:"_counter"`
 		Line        uint64    `parquet:"_line"`
+		Tags        *string   `parquet:"_tags,optional"`
+		Revision    int64     `parquet:"_revision"`
+		AgentTime   int64     `parquet:"_agent_time"`
 		Decorations *string   `parquet:"_decorations,optional"`
 		Rest        *string   `parquet:"_rest,optional"`
 		Path        *string   `parquet:"path,optional"`
 		Odd         *string   `parquet:"_x_a_2eb,optional"`
 	}
 	e := open(t, testOptions(t, t.TempDir()))
-	add(t, e, 7, event.Batch{NodeID: "n", HostIdentifier: "h", Received: day0, Events: []event.Event{
-		{Time: day0, Query: "q/\xff", Action: event.Added, Epoch: 1, Counter: -2, Line: 1 << 63, Columns: json.RawMessage(`{"path":"","a.b":"x"}`)},
+	add(t, e, 7, event.Batch{NodeID: "n", HostIdentifier: "h", Received: day0, Tags: []string{"db", "web"}, Revision: 3, Events: []event.Event{
+		{Time: day0, AgentTime: 12, Query: "q/\xff", Action: event.Added, Epoch: 1, Counter: -2, Line: 1 << 63, Columns: json.RawMessage(`{"path":"","a.b":"x"}`)},
 		{Time: day0.Add(time.Second), Query: "q/\xff", Action: event.Removed, Decorations: json.RawMessage(`{"d":"1"}`), Columns: json.RawMessage(`{"path":"/bin"}`)},
 	}})
 	flush(t, e)
@@ -552,8 +599,8 @@ func TestSegment_asOthersReadIt(t *testing.T) {
 	}
 	text := func(s string) *string { return &s }
 	want := []row{
-		{Time: day0.Add(time.Second), Received: day0, Seq: 7, Index: 1, Node: "n", Host: "h", Query: "q/\uFFFD", Action: "removed", Decorations: text(`{"d":"1"}`), Path: text("/bin")},
-		{Time: day0, Received: day0, Seq: 7, Node: "n", Host: "h", Query: "q/\uFFFD", Action: "added", Epoch: 1, Counter: -2, Line: 1 << 63, Path: text(""), Odd: text("x")},
+		{Time: day0.Add(time.Second), Received: day0, Seq: 7, Index: 1, Node: "n", Host: "h", Query: "q/\uFFFD", Action: "removed", Tags: text(`["db","web"]`), Revision: 3, Decorations: text(`{"d":"1"}`), Path: text("/bin")},
+		{Time: day0, Received: day0, Seq: 7, Node: "n", Host: "h", Query: "q/\uFFFD", Action: "added", Epoch: 1, Counter: -2, Line: 1 << 63, Tags: text(`["db","web"]`), Revision: 3, AgentTime: 12, Path: text(""), Odd: text("x")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)

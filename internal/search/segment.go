@@ -247,8 +247,9 @@ func openSegment(s *segment) (_ *openFile, err error) {
 
 // readLayout finds the columns.
 func (o *openFile) readLayout(file *parquet.File) error {
-	if version, _ := file.Lookup(layoutKey); version != layoutVersion {
-		return fmt.Errorf("layout %q is not known to this Muster, which reads %q", version, layoutVersion)
+	version, _ := file.Lookup(layoutKey)
+	if version != layoutVersion && version != oldestLayout {
+		return fmt.Errorf("layout %q is not known to this Muster, which reads up to %q; start the version that wrote it", version, layoutVersion)
 	}
 	places := map[string]int{}
 	for i, path := range file.Schema().Columns() {
@@ -265,12 +266,17 @@ func (o *openFile) readLayout(file *parquet.File) error {
 		nodeColumn: &o.fixed.node, hostColumn: &o.fixed.host, queryColumn: &o.fixed.query, actionColumn: &o.fixed.action,
 		epochColumn: &o.fixed.epoch, counterColumn: &o.fixed.counter, lineColumn: &o.fixed.line,
 		decorationsColumn: &o.fixed.decorations, restColumn: &o.fixed.rest,
+		tagsColumn: &o.fixed.tags, revisionColumn: &o.fixed.revision, agentTimeColumn: &o.fixed.agentTime,
 	} {
 		i, ok := places[name]
-		if !ok {
+		switch {
+		case ok:
+			*place = i
+		case version == oldestLayout && (place == &o.fixed.tags || place == &o.fixed.revision || place == &o.fixed.agentTime):
+			*place = missing
+		default:
 			return fmt.Errorf("column %s is missing", name)
 		}
-		*place = i
 	}
 	return nil
 }

@@ -34,6 +34,9 @@ const (
 	counterColumn     = "_counter"
 	lineColumn        = "_line"
 	decorationsColumn = "_decorations" // a JSON object, or null
+	tagsColumn        = "_tags"        // a JSON array, or null
+	revisionColumn    = "_revision"    // 0 if not known
+	agentTimeColumn   = "_agent_time"  // seconds, where it differs from _time; else 0
 	// restColumn is a JSON object of the columns that have none of their own,
 	// or, of a row whose columns were not an object of strings, what they were.
 	restColumn = "_rest"
@@ -59,14 +62,20 @@ const (
 )
 
 // A segment says which layout it has, so that a later one can be told from it.
+// Those of layout 1 have no tags, revision and agent's time.
 const (
 	layoutKey     = "muster.layout"
-	layoutVersion = "1"
+	layoutVersion = "2"
+	oldestLayout  = "1"
 )
+
+// missing is the place of a fixed column that a segment of an older layout does
+// not have.
+const missing = -1
 
 // fixed is where the fixed columns are in a schema.
 type fixed struct {
-	time, received, seq, index, node, host, query, action, epoch, counter, line, decorations, rest int
+	time, received, seq, index, node, host, query, action, epoch, counter, line, decorations, rest, tags, revision, agentTime int
 }
 
 // layout is the columns of one segment. Names are sorted, as Parquet groups
@@ -95,6 +104,9 @@ func newLayout(columns []string) *layout {
 		counterColumn:     delta(parquet.Int(64)),
 		lineColumn:        parquet.Encoded(parquet.Uint(64), &parquet.Plain),
 		decorationsColumn: parquet.Optional(text),
+		tagsColumn:        parquet.Optional(text),
+		revisionColumn:    delta(parquet.Int(64)),
+		agentTimeColumn:   delta(parquet.Int(64)),
 		restColumn:        parquet.Optional(text),
 	}
 	l := &layout{columns: columns}
@@ -115,6 +127,7 @@ func newLayout(columns []string) *layout {
 		node: place(nodeColumn), host: place(hostColumn), query: place(queryColumn), action: place(actionColumn),
 		epoch: place(epochColumn), counter: place(counterColumn), line: place(lineColumn),
 		decorations: place(decorationsColumn), rest: place(restColumn),
+		tags: place(tagsColumn), revision: place(revisionColumn), agentTime: place(agentTimeColumn),
 	}
 	for _, name := range columns {
 		escaped, _ := columnName(name)
@@ -360,7 +373,7 @@ func newRowWriter(w *segmentWriter) *rowWriter {
 func (r *rowWriter) write(p *part, batch []int32) error {
 	f := &r.w.fixed
 	null := parquet.NullValue()
-	for _, place := range append([]int{f.rest, f.decorations}, r.w.dynamic...) {
+	for _, place := range append([]int{f.rest, f.decorations, f.tags}, r.w.dynamic...) {
 		column := r.values[place][:len(batch)]
 		for i := range column {
 			column[i] = null
@@ -378,12 +391,17 @@ func (r *rowWriter) write(p *part, batch []int32) error {
 		r.values[f.line][i] = parquet.Int64Value(int64(en.line))   //nolint:gosec // the bits are what counts
 		r.values[f.epoch][i] = parquet.Int64Value(en.epoch)
 		r.values[f.counter][i] = parquet.Int64Value(en.counter)
+		r.values[f.revision][i] = parquet.Int64Value(en.revision)
+		r.values[f.agentTime][i] = parquet.Int64Value(en.agentTime)
 		r.values[f.node][i] = parquet.ByteArrayValue(en.nodeID)
 		r.values[f.host][i] = parquet.ByteArrayValue(en.host)
 		r.values[f.action][i] = parquet.ByteArrayValue(en.action)
 		r.values[f.query][i] = query
 		if en.decorations != nil {
 			r.values[f.decorations][i] = parquet.ByteArrayValue(en.decorations).Level(0, 1, f.decorations)
+		}
+		if en.tags != nil {
+			r.values[f.tags][i] = parquet.ByteArrayValue(en.tags).Level(0, 1, f.tags)
 		}
 		r.row(i, en.columns)
 	}
