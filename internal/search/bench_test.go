@@ -164,26 +164,23 @@ func BenchmarkSearch(b *testing.B) {
 	s := newBenchStream()
 	fill(b, e, s, events)
 	needle, err := e.Search(b.Context(), event.Filter{Query: "pack_incident_query3", Limit: 1, Until: day0.Add(5 * time.Minute)})
-	if err != nil || len(needle) != 1 {
+	if err != nil || len(needle.Records) != 1 {
 		b.Fatal(needle, err)
 	}
 	var columns map[string]string
-	if err := json.Unmarshal(needle[0].Columns, &columns); err != nil {
+	if err := json.Unmarshal(needle.Records[0].Columns, &columns); err != nil {
 		b.Fatal(err)
-	}
-	where := func(column string, op event.Op, value string) []event.Condition {
-		return []event.Condition{{Column: column, Op: op, Value: value}}
 	}
 	for _, c := range []struct {
 		name string
 		f    event.Filter
 	}{
-		{"Needle", event.Filter{Query: "pack_incident_query3", Where: where("cmdline", event.Equal, columns["cmdline"])}},
-		{"NeedleMissing", event.Filter{Query: "pack_incident_query3", Where: where("cmdline", event.Equal, "none")}},
-		{"NeedleAllQueries", event.Filter{Where: where("cmdline", event.Equal, columns["cmdline"])}},
-		{"Substring", event.Filter{Query: "pack_incident_query3", Where: where("cmdline", event.Contains, "nowhere")}},
+		{"Needle", event.Filter{Query: "pack_incident_query3", Where: where(b, "cmdline = \""+columns["cmdline"]+"\"")}},
+		{"NeedleMissing", event.Filter{Query: "pack_incident_query3", Where: where(b, "cmdline = none")}},
+		{"NeedleAllQueries", event.Filter{Where: where(b, "cmdline = \""+columns["cmdline"]+"\"")}},
+		{"Substring", event.Filter{Query: "pack_incident_query3", Where: where(b, "cmdline contains nowhere")}},
 		{"Latest100", event.Filter{Limit: 100}},
-		{"Latest100OfNode", event.Filter{NodeID: needle[0].NodeID, Limit: 100}},
+		{"Latest100OfNode", event.Filter{NodeID: needle.Records[0].NodeID, Limit: 100}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
