@@ -21,7 +21,7 @@ const (
 
 	maxKept      = 500_000  // groups, of some 100 bytes
 	maxKeptText  = 64 << 20 // bytes of values
-	maxNodePairs = 2 << 20  // nodes of groups, of some 20 bytes
+	maxNodeWords = 8 << 20  // of 8 bytes, for the nodes of groups
 	maxKeptTimes = 1 << 20  // buckets of groups
 )
 
@@ -76,7 +76,50 @@ type group struct {
 	key    key
 	events int64
 	last   int64
-	nodes  int
+	nodes  nodeSet
+}
+
+// nodeSet is the numbers of a group's nodes: a list of the first few, then a bit for
+// each number.
+type nodeSet struct {
+	n    int
+	few  []uint32
+	bits []uint64
+}
+
+const fewNodes = 16
+
+// add adds a number and returns by how many words the set grew.
+func (s *nodeSet) add(node uint32) (words int) {
+	if s.bits == nil {
+		if slices.Contains(s.few, node) {
+			return 0
+		}
+		if len(s.few) < fewNodes {
+			s.few = append(s.few, node)
+			s.n++
+			return 1
+		}
+		for _, old := range s.few {
+			words += s.set(old)
+		}
+		s.n = len(s.few)
+		s.few = nil
+	}
+	return words + s.set(node)
+}
+
+func (s *nodeSet) set(node uint32) (words int) {
+	i, bit := int(node/64), uint64(1)<<(node%64)
+	if i >= len(s.bits) {
+		words = i + 1 - len(s.bits)
+		s.bits = append(s.bits, make([]uint64, words)...)
+	}
+	if s.bits[i]&bit == 0 {
+		s.bits[i] |= bit
+		s.n++
+	}
+	return words
 }
 
 // grouper counts events by values.
@@ -96,8 +139,7 @@ type grouper struct {
 	full   bool          // something had no room
 
 	nodes map[string]uint32   // number of each node
-	pairs map[uint64]struct{} // group and node
-	last  uint64              // the pair before
+	words int                 // of the groups' sets of nodes
 	times map[bucketKey]int64 // events
 	total int64
 }
@@ -114,7 +156,7 @@ func newGrouper(c event.Counting) *grouper {
 		gr.values = append(gr.values, nil)
 	}
 	if gr.withNodes {
-		gr.nodes, gr.pairs, gr.last = map[string]uint32{}, map[uint64]struct{}{}, math.MaxUint64
+		gr.nodes = map[string]uint32{}
 	}
 	if gr.width > 0 {
 		gr.times = map[bucketKey]int64{}
@@ -203,20 +245,11 @@ func (gr *grouper) addNode(n int32, node uint32) {
 	if n == noRoom {
 		return
 	}
-	pair := uint64(n)<<32 | uint64(node) //nolint:gosec // not negative
-	if pair == gr.last {
-		return
-	}
-	gr.last = pair
-	if _, ok := gr.pairs[pair]; ok {
-		return
-	}
-	if len(gr.pairs) >= maxNodePairs {
+	if gr.words > maxNodeWords {
 		gr.full = true
 		return
 	}
-	gr.pairs[pair] = struct{}{}
-	gr.groups[n].nodes++
+	gr.words += gr.groups[n].nodes.add(node)
 }
 
 // node returns the number of a node.
@@ -315,6 +348,9 @@ func (gr *grouper) countRows(o *openFile, g *rowGroup, rows []int32) error {
 		columns[i] = v
 		codes[i] = make([]int32, len(v.offsets))
 	}
+	if len(columns) == 1 && columns[0].lists == nil && !gr.withNodes && gr.width == 0 {
+		return gr.countColumn(o, g, rows, columns[0])
+	}
 	times, err := readInts(g.chunks[o.fixed.time], rows, make([]int64, 0, len(rows)))
 	if err != nil {
 		return err
@@ -340,6 +376,31 @@ func (gr *grouper) countRows(o *openFile, g *rowGroup, rows []int32) error {
 			}
 			gr.addNode(n, numbers[code]-1)
 		})
+	}
+	return nil
+}
+
+// countColumn is countRows for the values of one column, of which nothing but their
+// number is wanted: each distinct one is looked at once.
+func (gr *grouper) countColumn(o *openFile, g *rowGroup, rows []int32, v *values) error {
+	counts := make([]int64, len(v.offsets)) // by code + 1
+	var firsts []int32                      // rows, each the newest with its value
+	var codes []int32
+	for i, code := range v.codes {
+		if counts[code+1]++; counts[code+1] == 1 {
+			firsts, codes = append(firsts, rows[i]), append(codes, code)
+		}
+	}
+	times, err := readInts(g.chunks[o.fixed.time], firsts, make([]int64, 0, len(firsts)))
+	if err != nil {
+		return err
+	}
+	for i, code := range codes {
+		k := key{absent}
+		if code != absent {
+			k[0] = gr.code(0, event.ValidText(event.Peek(v.text(code))))
+		}
+		gr.add(gr.group(k), counts[code+1], times[i])
 	}
 	return nil
 }
@@ -418,7 +479,7 @@ func (gr *grouper) compare(a, b key) int {
 }
 
 func (gr *grouper) export(g *group) event.Group {
-	out := event.Group{Events: g.events, Nodes: g.nodes, Last: time.UnixMicro(g.last).UTC()}
+	out := event.Group{Events: g.events, Nodes: g.nodes.n, Last: time.UnixMicro(g.last).UTC()}
 	for i := range gr.by {
 		if g.key[i] == absent {
 			out.Values = append(out.Values, event.Value{Absent: true})

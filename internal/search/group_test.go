@@ -101,6 +101,9 @@ func checkCount(t *testing.T, e *Engine, g *generator, f event.Filter) {
 	}
 	c.Limit = 1 + g.IntN(6)
 	want := countReference(g.all, c)
+	if g.IntN(2) == 0 {
+		c.Nodes, c.Width = false, 0
+	}
 	got, err := e.Count(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
@@ -111,7 +114,7 @@ func checkCount(t *testing.T, e *Engine, g *generator, f event.Filter) {
 	for _, r := range found {
 		nodes[r.NodeID] = true
 	}
-	if got.Events != int64(len(found)) || got.Nodes != len(nodes) || got.Cut || got.Done != got.Total {
+	if got.Events != int64(len(found)) || c.Nodes && got.Nodes != len(nodes) || got.Cut || got.Done != got.Total {
 		t.Fatalf("%+v: %d events, %d nodes, %+v; want %d, %d", c, got.Events, got.Nodes, got.Progress, len(found), len(nodes))
 	}
 	if len(got.Groups) != min(c.Limit, len(want)) || got.OtherGroups != len(want)-len(got.Groups) {
@@ -133,7 +136,7 @@ func checkCount(t *testing.T, e *Engine, g *generator, f event.Filter) {
 		for _, b := range group.Buckets {
 			times[b.Start.UnixMicro()/c.Width.Microseconds()] = b.Count
 		}
-		if group.Events != w.events || group.Nodes != len(w.nodes) || !group.Last.Equal(w.last) || !maps.Equal(times, w.times) {
+		if group.Events != w.events || !group.Last.Equal(w.last) || c.Nodes && (group.Nodes != len(w.nodes) || !maps.Equal(times, w.times)) {
 			t.Fatalf("%+v: group %q is %+v, want %+v", c, key, group, w)
 		}
 		if i > 0 && group.Events > got.Groups[i-1].Events {
@@ -149,6 +152,24 @@ func checkCount(t *testing.T, e *Engine, g *generator, f event.Filter) {
 	}
 	if got.Others.Events != others {
 		t.Fatalf("%+v: %d others, want %d", c, got.Others.Events, others)
+	}
+}
+
+func TestNodeSet(t *testing.T) {
+	t.Parallel()
+	g := newGenerator(1)
+	for _, most := range []int{10, 16, 17, 5000} {
+		var s nodeSet
+		want := map[uint32]bool{}
+		words := 0
+		for range 2000 {
+			n := uint32(g.IntN(most))
+			want[n] = true
+			words += s.add(n)
+		}
+		if s.n != len(want) || words < len(s.bits)+len(s.few) {
+			t.Errorf("%d numbers, want %d; %d words", s.n, len(want), words)
+		}
 	}
 }
 
