@@ -37,6 +37,11 @@ func (e *Engine) Count(ctx context.Context, c event.Counting) (event.Groups, err
 	if c.Width != 0 && c.Width < time.Microsecond {
 		return event.Groups{}, errs.Field("width", "must be at least a microsecond")
 	}
+	leave, err := e.admit(ctx)
+	if err != nil {
+		return event.Groups{}, err
+	}
+	defer leave()
 	c.Before, c.Oldest = event.Position{}, false
 	f := newFilter(c.Filter)
 	v, err := e.look(f)

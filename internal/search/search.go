@@ -93,6 +93,7 @@ type Engine struct {
 	files      *files
 	codec      codec
 	full       chan struct{} // asks Run for a flush
+	heavy      chan struct{} // held by who counts or joins
 	removed    removed
 
 	// writing is held by who changes files: flush, compaction, retention,
@@ -110,6 +111,20 @@ type Engine struct {
 	frozen   *memtable // being flushed; events are in it or in segments, never in both
 	segments []*segment
 	lost     []loss // changed by who holds writing, too
+}
+
+// maxHeavy is how many counts and states may be in memory at once, each of which may
+// take some 200 MB at its limits.
+const maxHeavy = 4
+
+// admit waits for a place among them, which leave gives back.
+func (e *Engine) admit(ctx context.Context) (leave func(), err error) {
+	select {
+	case e.heavy <- struct{}{}:
+		return func() { <-e.heavy }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 var errClosed = errors.New("search: engine is closed")
@@ -130,7 +145,7 @@ func Open(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		dir: o.Dir, retention: o.Retention, queries: o.QueryRetention, maxBytes: o.MaxBytes, flushRows: o.FlushRows, flushBytes: o.FlushBytes, flushAge: o.FlushAge,
-		log: o.Log, now: o.Now, files: newFiles(maxOpenChunks), full: make(chan struct{}, 1), writing: make(chan struct{}, 1), mem: newMemtable(),
+		log: o.Log, now: o.Now, files: newFiles(maxOpenChunks), full: make(chan struct{}, 1), heavy: make(chan struct{}, maxHeavy), writing: make(chan struct{}, 1), mem: newMemtable(),
 	}
 	if e.flushRows <= 0 {
 		e.flushRows = DefaultFlushRows

@@ -35,6 +35,11 @@ func (e *Engine) State(ctx context.Context, f event.Filter, after string) (event
 	if f.Query == "" || strings.HasSuffix(f.Query, "*") {
 		return event.State{}, errs.Field("query", "is needed: the name of one query, as pack_base_listening_ports")
 	}
+	leave, err := e.admit(ctx)
+	if err != nil {
+		return event.State{}, err
+	}
+	defer leave()
 	limit := f.Limit
 	if limit <= 0 || limit > MaxStateRows {
 		limit = MaxStateRows
