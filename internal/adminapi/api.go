@@ -114,11 +114,15 @@ type Evidence interface {
 // Search finds events. What was acknowledged to an agent before a call is
 // found by it.
 type Search interface {
-	Search(ctx context.Context, f event.Filter) ([]event.Record, error)
+	Search(ctx context.Context, f event.Filter) (event.Page, error)
+	Count(ctx context.Context, c event.Counting) (event.Groups, error)
+	// State returns what nodes' last results of a query are, after a node.
+	State(ctx context.Context, f event.Filter, after string) (event.State, error)
 	// Queries counts events per query, and over time in about that many
 	// buckets.
 	Queries(ctx context.Context, f event.Filter, buckets int) ([]event.Summary, []event.Bucket, error)
 	Stats() event.Stats
+	QueryStats() []event.QueryStats
 }
 
 // Options of an API. All are required.
@@ -134,6 +138,7 @@ type Options struct {
 	Results  ResultStore
 	Saved    SavedStore
 	Search   Search
+	Tails    *event.Tails
 	Catalog  *resource.Catalog
 
 	Triggers     *trigger.Service

@@ -126,6 +126,14 @@ func (s sse) send(name, id string, document any) error {
 	return s.c.Flush()
 }
 
+// alive sends a comment, as a stream that is silent for long is taken for dead.
+func (s sse) alive() error {
+	if _, err := fmt.Fprint(s.w, ": alive\n\n"); err != nil {
+		return err
+	}
+	return s.c.Flush()
+}
+
 // wait returns when something changed, but not too soon.
 func (s sse) wait(ctx context.Context, changed <-chan struct{}) error {
 	pause, idle := time.NewTimer(streamPause), time.NewTicker(streamIdle)
@@ -138,10 +146,7 @@ func (s sse) wait(ctx context.Context, changed <-chan struct{}) error {
 		case <-s.stopping:
 			return errStopping
 		case <-idle.C:
-			if _, err := fmt.Fprint(s.w, ": alive\n\n"); err != nil {
-				return err
-			}
-			if err := s.c.Flush(); err != nil {
+			if err := s.alive(); err != nil {
 				return err
 			}
 		case <-changed:

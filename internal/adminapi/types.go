@@ -275,50 +275,6 @@ type LiveUpdate struct {
 	Answer *LiveAnswer `json:"answer,omitempty"`
 }
 
-// Event is one row that a node logged.
-type Event struct {
-	ID             string          `json:"id"`
-	Time           time.Time       `json:"time" doc:"When it happened, by the node's clock if that is believable"`
-	ReceivedAt     time.Time       `json:"received_at"`
-	AgentTime      int64           `json:"agent_time,omitempty" doc:"What the node's clock said, in seconds since 1970, if that cannot be right; time is then when it arrived"`
-	NodeID         string          `json:"node_id"`
-	HostIdentifier string          `json:"host_identifier"`
-	Hostname       string          `json:"hostname,omitempty" doc:"Of the node today, if it still exists"`
-	Tags           []string        `json:"tags,omitempty" doc:"Of the node when it arrived"`
-	Revision       int64           `json:"revision,omitempty" doc:"That the node was served when it arrived; left out if not known"`
-	Query          string          `json:"query" doc:"Name of the query as the agent knows it; osquery:status for lines of the agent's own log"`
-	Action         string          `json:"action" doc:"added, removed, snapshot or status"`
-	Epoch          int64           `json:"epoch"`
-	Counter        int64           `json:"counter"`
-	Columns        json.RawMessage `json:"columns" doc:"The row, an object of strings; empty for an empty snapshot"`
-	Decorations    json.RawMessage `json:"decorations,omitempty"`
-}
-
-// EventPage is a page of events, newest first.
-type EventPage struct {
-	Events     []Event `json:"events"`
-	NextCursor string  `json:"next_cursor,omitempty"`
-}
-
-// EventQueries is what there is to search, with a histogram of all of it.
-type EventQueries struct {
-	Queries []EventQuery `json:"queries"`
-	Buckets []Bucket     `json:"buckets" doc:"Events by time of arrival, oldest first, evenly spaced"`
-}
-
-// EventQuery sums up the events of one query in the time asked for.
-type EventQuery struct {
-	Query string    `json:"query"`
-	Count int       `json:"count"`
-	Last  time.Time `json:"last"`
-}
-
-// Bucket is one bar of a histogram.
-type Bucket struct {
-	Start time.Time `json:"start"`
-	Count int       `json:"count"`
-}
-
 // Overview is the first page's figures.
 type Overview struct {
 	Nodes         Facets   `json:"nodes"`

@@ -33,7 +33,7 @@ func answersApp(t *testing.T, dir string) *App {
 	if a.stream, err = stream.Open(t.Context(), stream.Options{Dir: filepath.Join(dir, streamDir), Log: log}); err != nil {
 		t.Fatal(err)
 	}
-	if a.engine, err = search.Open(search.Options{Dir: filepath.Join(dir, eventsDir), Log: log, Now: time.Now}); err != nil {
+	if a.engine, err = search.Open(search.Options{Dir: filepath.Join(dir, EventsDir), Log: log, Now: time.Now}); err != nil {
 		t.Fatal(err)
 	}
 	last, err := a.stream.Last(t.Context(), stream.Events)
@@ -99,11 +99,11 @@ func (a *App) found(t *testing.T, query string, want int) []event.Record {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	records, err := a.indexer.Search(t.Context(), event.Filter{Query: query, Limit: 100})
-	if err != nil || len(records) != want {
-		t.Errorf("%d events of %s, %v; want %d", len(records), query, err, want)
+	page, err := a.indexer.Search(t.Context(), event.Filter{Query: query, Limit: 100})
+	if err != nil || len(page.Records) != want {
+		t.Errorf("%d events of %s, %v; want %d", len(page.Records), query, err, want)
 	}
-	return records
+	return page.Records
 }
 
 // TestAnswersAsEvents: rows of live queries are found as events, each once, also

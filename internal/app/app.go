@@ -48,10 +48,12 @@ const (
 	tokenFile  = "setup-token"
 	stateFile  = "state.db"
 	streamDir  = "stream"
-	eventsDir  = "events"
 	keyBytes   = 32
 	keyVersion = "muster-key-1 "
 )
+
+// EventsDir is the directory of events within the data directory.
+const EventsDir = "events"
 
 // App is a server that listens. Run it, and it serves until its context ends.
 type App struct {
@@ -273,8 +275,16 @@ func (a *App) openStream(ctx context.Context) (err error) {
 }
 
 func (a *App) openEvents(ctx context.Context) (err error) {
+	retention, err := a.cfg.QueryRetention()
+	if err != nil {
+		return err
+	}
+	var queries []search.QueryRetention
+	for _, r := range retention {
+		queries = append(queries, search.QueryRetention(r))
+	}
 	a.engine, err = search.Open(search.Options{
-		Dir: a.cfg.Path(eventsDir), Retention: a.cfg.Retention, FlushRows: int(a.cfg.FlushEvents), Log: a.log, Now: a.now,
+		Dir: a.cfg.Path(EventsDir), Retention: a.cfg.Retention, QueryRetention: queries, MaxBytes: a.cfg.RetentionBytes, FlushRows: int(a.cfg.FlushEvents), Log: a.log, Now: a.now,
 	})
 	if err != nil {
 		return err
@@ -349,7 +359,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	accounts := account.New(a.store, a.keyer, a.now)
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
-		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer,
+		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer, Tails: a.indexer.tails,
 		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,

@@ -34,6 +34,7 @@ type indexer struct {
 	log    *slog.Logger
 	start  uint64             // the stream's newest message when the server started
 	watch  func(*event.Batch) // of what came since
+	tails  *event.Tails       // too
 	live   *answerEvents
 
 	caughtUp chan struct{} // closed when everything up to start is in
@@ -44,7 +45,7 @@ type indexer struct {
 }
 
 func newIndexer(engine *search.Engine, s *stream.Stream, seen *event.Seen, start uint64, watch func(*event.Batch), log *slog.Logger) *indexer {
-	i := &indexer{engine: engine, stream: s, seen: seen, log: log, start: start, watch: watch, live: newAnswerEvents(), caughtUp: make(chan struct{}), wake: make(chan struct{})}
+	i := &indexer{engine: engine, stream: s, seen: seen, log: log, start: start, watch: watch, tails: event.NewTails(), live: newAnswerEvents(), caughtUp: make(chan struct{}), wake: make(chan struct{})}
 	if start == 0 {
 		i.once.Do(func() { close(i.caughtUp) })
 	}
@@ -100,6 +101,7 @@ func (i *indexer) index(ctx context.Context, m stream.Message) error {
 		for n := range batches {
 			i.watch(&batches[n])
 		}
+		i.tails.Publish(m.Seq, batches)
 	}
 	if m.Seq >= i.start {
 		i.once.Do(func() { close(i.caughtUp) })
@@ -138,9 +140,21 @@ func (i *indexer) fresh(ctx context.Context) {
 }
 
 // Search finds events, with all that was acknowledged before the call.
-func (i *indexer) Search(ctx context.Context, f event.Filter) ([]event.Record, error) {
+func (i *indexer) Search(ctx context.Context, f event.Filter) (event.Page, error) {
 	i.fresh(ctx)
 	return i.engine.Search(ctx, f)
+}
+
+// Count counts events, with all that was acknowledged before the call.
+func (i *indexer) Count(ctx context.Context, c event.Counting) (event.Groups, error) {
+	i.fresh(ctx)
+	return i.engine.Count(ctx, c)
+}
+
+// State returns what nodes' last results are; see adminapi.Search.
+func (i *indexer) State(ctx context.Context, f event.Filter, after string) (event.State, error) {
+	i.fresh(ctx)
+	return i.engine.State(ctx, f, after)
 }
 
 // Queries counts events; see adminapi.Search.
@@ -153,25 +167,12 @@ func (i *indexer) Queries(ctx context.Context, f event.Filter, buckets int) ([]e
 	if until.IsZero() {
 		until = time.Now()
 	}
-	width := step(until.Sub(since) / time.Duration(buckets))
+	width := event.Step(until.Sub(since) / time.Duration(buckets))
 	summaries, counted, err := i.engine.Queries(ctx, f, width)
 	if err != nil || f.Since.IsZero() {
 		return summaries, counted, err
 	}
 	return summaries, fill(counted, since, until, width), nil
-}
-
-// step rounds a bucket's width up to one that people read easily.
-func step(d time.Duration) time.Duration {
-	for _, s := range []time.Duration{
-		time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute,
-		30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
-	} {
-		if d <= s {
-			return s
-		}
-	}
-	return d.Truncate(24*time.Hour) + 24*time.Hour
 }
 
 // fill adds the empty buckets from since to until, so that a chart shows the
@@ -191,6 +192,9 @@ func fill(counted []event.Bucket, since, until time.Time, width time.Duration) [
 
 // Stats tells what the engine holds.
 func (i *indexer) Stats() event.Stats { return i.engine.Stats() }
+
+// QueryStats tells what the engine holds of each query.
+func (i *indexer) QueryStats() []event.QueryStats { return i.engine.QueryStats() }
 
 // answerReader is the name of the position up to which answers are kept.
 const answerReader = "live"

@@ -73,7 +73,8 @@ func TestIndexer(t *testing.T) {
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
-	records, err := i.Search(t.Context(), event.Filter{Query: "q", Limit: 1000})
+	page, err := i.Search(t.Context(), event.Filter{Query: "q", Limit: 1000})
+	records := page.Records
 	if err != nil || len(records) != number {
 		t.Errorf("%d of %d events, %v", len(records), number, err)
 	}

@@ -79,15 +79,17 @@ type Server struct {
 	OfflineAfter time.Duration `yaml:"offline_after" doc:"How long a node must say nothing until that is a finding; one whose own rhythm is slower has more time"`
 	SilentAfter  time.Duration `yaml:"silent_after" doc:"How long a node that polls may log no results until that is a finding"`
 
-	Retention     time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
-	LiveRetention time.Duration `yaml:"live_retention" doc:"How long live queries and their answers are kept after their end; 0 keeps all"`
-	FlushEvents   int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
-	StreamMax     int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
-	AuditWitness  []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
-	FreezeSource  []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
-	DrainTimeout  time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
-	LogLevel      string        `yaml:"log_level" doc:"debug, info, warn or error"`
-	LogFormat     string        `yaml:"log_format" doc:"text or json"`
+	Retention        time.Duration `yaml:"retention" doc:"How long events are searchable; whole days are dropped; 0 keeps all"`
+	RetentionBytes   int64         `yaml:"retention_bytes" doc:"Size on disk of searchable events from which the oldest are dropped; 0 is any"`
+	RetentionQueries []string      `yaml:"retention_queries" doc:"The same as retention for queries of a name, as pack_noisy_*=7d; the first that fits counts; 0 keeps all"`
+	LiveRetention    time.Duration `yaml:"live_retention" doc:"How long live queries and their answers are kept after their end; 0 keeps all"`
+	FlushEvents      int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
+	StreamMax        int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
+	AuditWitness     []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
+	FreezeSource     []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
+	DrainTimeout     time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
+	LogLevel         string        `yaml:"log_level" doc:"debug, info, warn or error"`
+	LogFormat        string        `yaml:"log_format" doc:"text or json"`
 }
 
 // Default returns the defaults.
@@ -379,6 +381,12 @@ func (s *Server) Validate() error {
 			bad(name, "must be at least a minute")
 		}
 	}
+	if s.RetentionBytes != 0 && s.RetentionBytes < minRetentionBytes {
+		bad("retention_bytes", "must be 0 or at least %d", minRetentionBytes)
+	}
+	if _, err := s.QueryRetention(); err != nil {
+		bad("retention_queries", "%v", err)
+	}
 	if s.LiveRetention < 0 {
 		bad("live_retention", "must not be negative")
 	}
@@ -506,6 +514,36 @@ func (s *Server) TagTTLs() (map[string]time.Duration, error) {
 		ttls[tag] = d
 	}
 	return ttls, nil
+}
+
+// minRetentionBytes is what a day of a small fleet takes: less would drop what just
+// came.
+const minRetentionBytes = 64 << 20
+
+// Retention is how long the events of queries are kept; 0 is for ever.
+type Retention struct {
+	Query string // exact name, or a prefix when it ends with *
+	Keep  time.Duration
+}
+
+// QueryRetention returns RetentionQueries, in their order.
+func (s *Server) QueryRetention() ([]Retention, error) {
+	var list []Retention
+	for _, text := range s.RetentionQueries {
+		i := strings.LastIndexByte(text, '=') // a query's name may have one, too
+		if i <= 0 {
+			return nil, fmt.Errorf("%q is no QUERY=DURATION, as pack_noisy_*=7d", text)
+		}
+		d, err := ParseDuration(text[i+1:])
+		if err != nil {
+			return nil, err
+		}
+		if d < 0 {
+			return nil, fmt.Errorf("%s must not be negative", text[:i])
+		}
+		list = append(list, Retention{text[:i], d})
+	}
+	return list, nil
 }
 
 func (s *Server) validateLimits(bad func(key, format string, args ...any)) {

@@ -74,6 +74,8 @@ func TestLoad_precedence(t *testing.T) {
 		"log_level":          {{"debug", "debug"}, {"warn", "warn"}, {"error", "error"}},
 		"log_format":         {{"json", "json"}, {"text", "text"}, {"json", "json"}},
 	}
+	values["retention_bytes"] = [3][2]string{{"100000000", "100000000"}, {"200000000", "200000000"}, {"0", "0"}}
+	values["retention_queries"] = [3][2]string{{"a=1d", "a=1d"}, {"a*=1h,b=0", "a*=1h,b=0"}, {"[a=b=2h, 'b=30d']", "a=b=2h,b=30d"}}
 	values["carve_store"] = [3][2]string{{"dir:/a", "dir:/a"}, {"dir", "dir"}, {"s3://b/c", "s3://b/c"}}
 	values["carve_max_bytes"] = [3][2]string{{"2000000", "2000000"}, {"3000000", "3000000"}, {"4000000", "4000000"}}
 	values["carve_block_bytes"], values["carve_free_bytes"] = values["carve_max_bytes"], values["carve_max_bytes"]
@@ -214,6 +216,8 @@ func TestLoad_errors(t *testing.T) {
 		{"level", "log_level: loud", nil, nil, []string{"log_level", "none of debug, info, warn, error"}},
 		{"format", "log_format: xml", nil, nil, []string{"log_format", "none of text, json"}},
 		{"negative retention", "retention: -1d", nil, nil, []string{"retention: must not be negative"}},
+		{"retention of queries", "retention_bytes: 5\nretention_queries: 7d", nil, nil, []string{"retention_bytes: must be 0 or at least", `retention_queries: "7d" is no QUERY=DURATION`}},
+		{"negative retention of queries", "retention_queries: a=-1d", nil, nil, []string{"retention_queries: a must not be negative"}},
 		{"negative live retention", "live_retention: -1d", nil, nil, []string{"live_retention: must not be negative"}},
 		{"no time", "offline_after: 1s\nsilent_after: 0", nil, nil, []string{"offline_after: must be at least a minute", "silent_after: must be at least a minute"}},
 		{"witness of no kind", "audit_witness: ftp://a", nil, nil, []string{"audit_witness", "syslog://"}},

@@ -1,32 +1,52 @@
 package event
 
 import (
-	"cmp"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/musterhq/muster/internal/errs"
 )
 
-// Filter says which events are wanted. Zero fields do not restrict.
+// Filter says which events are wanted. Zero fields do not restrict. It is the one
+// form in which the UI, the API and the command line ask.
 type Filter struct {
 	Query  string // exact name, or a prefix when it ends with *
 	NodeID string
+	// Nodes are the ids of the nodes that are meant; nil for all, empty for none.
+	Nodes  []string
 	Action string
 	Since  time.Time // inclusive, by Event.Time
 	Until  time.Time // exclusive
-	Where  []Condition
+	Where  *Expr
 	// Limit is the most events returned; the newest come first.
 	Limit int
-	// Before continues a search: only events older than this position.
+	// Oldest makes the oldest come first.
+	Oldest bool
+	// Before continues a search: only events that come after this position.
 	Before Position
+	// MaxTime is how long it may take; 0 for as long as it takes. What was not
+	// reached by then is left out, and the answer says so.
+	MaxTime time.Duration
 }
 
-// Position is where a page of a search ended: newest first, by time, then by
-// place in the stream. The zero value is before everything.
+// Progress is how much of the segments that may have what is wanted was read.
+type Progress struct {
+	Done, Total int
+	// Cut says that a limit of time or memory was reached before the end.
+	Cut bool
+}
+
+// Page is what a search found. There is nothing missing between its records.
+type Page struct {
+	Records []Record
+	// Next continues the search as Filter.Before. It is zero at the end; a page
+	// that was cut has one even if it is empty.
+	Next Position
+	Progress
+}
+
+// Position is where a page of a search ended: by time, then by place in the
+// stream. The zero value is before everything.
 type Position struct {
 	Time  time.Time
 	Seq   uint64
@@ -74,200 +94,6 @@ func (p Position) After(q Position) bool {
 	return p.Index < q.Index
 }
 
-// Op compares a column with a value.
-type Op string
-
-// The operators. All but the last take a value. Less and its like compare as
-// numbers when both sides are numbers, else as text.
-const (
-	Equal        Op = "="
-	NotEqual     Op = "!="
-	Less         Op = "<"
-	LessEqual    Op = "<="
-	Greater      Op = ">"
-	GreaterEqual Op = ">="
-	Contains     Op = "contains"
-	Prefix       Op = "prefix"
-	Exists       Op = "exists"
-)
-
-// Condition is one test of a column. An event without the column passes none,
-// not even NotEqual.
-type Condition struct {
-	Column string
-	Op     Op
-	Value  string
-}
-
-// Match reports whether a column's value passes; found says whether the event
-// has the column.
-func (c Condition) Match(value string, found bool) bool {
-	if !found {
-		return false
-	}
-	switch c.Op {
-	case Equal:
-		return value == c.Value
-	case NotEqual:
-		return value != c.Value
-	case Contains:
-		return strings.Contains(value, c.Value)
-	case Prefix:
-		return strings.HasPrefix(value, c.Value)
-	case Exists:
-		return true
-	case Less:
-		return compare(value, c.Value) < 0
-	case LessEqual:
-		return compare(value, c.Value) <= 0
-	case Greater:
-		return compare(value, c.Value) > 0
-	case GreaterEqual:
-		return compare(value, c.Value) >= 0
-	}
-	return false
-}
-
-func compare(a, b string) int {
-	m, errA := strconv.ParseInt(a, 10, 64)
-	n, errB := strconv.ParseInt(b, 10, 64)
-	if errA == nil && errB == nil {
-		return cmp.Compare(m, n) // exact, also beyond 2^53
-	}
-	x, okA := number(a)
-	y, okB := number(b)
-	if !okA || !okB {
-		return strings.Compare(a, b)
-	}
-	return cmp.Compare(x, y)
-}
-
-// number reads a decimal number. A word that Go takes for one, as nan, inf or
-// 0x1p4, is text.
-func number(s string) (float64, bool) {
-	if s == "" || strings.Trim(s, "0123456789+-.eE") != "" {
-		return 0, false
-	}
-	f, err := strconv.ParseFloat(s, 64)
-	return f, err == nil
-}
-
-// maxConditions bounds what one search has to evaluate per event.
-const maxConditions = 16
-
-// ParseWhere reads conditions joined by "and":
-//
-//	path = "/usr/bin/ssh" and pid > 100 and cmdline contains 'curl http'
-//	sha256 exists
-//
-// Values may be bare words or quoted with ' or "; a quote inside is doubled.
-// The empty text has no conditions.
-func ParseWhere(text string) ([]Condition, error) {
-	words, err := lex(text)
-	if err != nil || len(words) == 0 {
-		return nil, err
-	}
-	var conditions []Condition
-	for {
-		var c Condition
-		if c, words, err = parseCondition(words); err != nil {
-			return nil, err
-		}
-		conditions = append(conditions, c)
-		if len(words) == 0 {
-			return conditions, nil
-		}
-		if len(conditions) == maxConditions {
-			return nil, errs.Field("where", "has more than %d conditions", maxConditions)
-		}
-		if words[0].quoted || !strings.EqualFold(words[0].text, "and") {
-			return nil, errs.Field("where", "expected \"and\" before %q; conditions are joined by and", words[0].text)
-		}
-		words = words[1:]
-	}
-}
-
-func parseCondition(words []word) (Condition, []word, error) {
-	if len(words) < 2 {
-		return Condition{}, nil, errs.Field("where", "is incomplete; write a column, an operator and a value, as in path = \"/bin/sh\"")
-	}
-	if w := words[0]; w.text == "" || (!w.quoted && strings.Trim(w.text, "=!<>") == "") {
-		return Condition{}, nil, errs.Field("where", "%q is no column; write a column, an operator and a value", w.text)
-	}
-	c := Condition{Column: words[0].text, Op: Op(strings.ToLower(words[1].text))}
-	switch {
-	case words[1].quoted:
-		c.Op = "" // a text is none
-	case c.Op == "==":
-		c.Op = Equal
-	}
-	switch c.Op {
-	case Exists:
-		return c, words[2:], nil
-	case Equal, NotEqual, Less, LessEqual, Greater, GreaterEqual, Contains, Prefix:
-	default:
-		return c, nil, errs.Field("where", "%q is no operator; use = != < <= > >= contains prefix exists", words[1].text)
-	}
-	if len(words) < 3 {
-		return c, nil, errs.Field("where", "%s %s needs a value", c.Column, c.Op)
-	}
-	c.Value = words[2].text
-	return c, words[3:], nil
-}
-
-type word struct {
-	text   string
-	quoted bool
-}
-
-// lex splits into words, quoted texts and operators.
-func lex(s string) ([]word, error) {
-	var words []word
-	for {
-		s = strings.TrimLeftFunc(s, unicode.IsSpace)
-		switch {
-		case s == "":
-			return words, nil
-		case s[0] == '"' || s[0] == '\'':
-			text, rest, ok := unquote(s)
-			if !ok {
-				return nil, errs.Field("where", "a %c is not closed", s[0])
-			}
-			words, s = append(words, word{text, true}), rest
-		case strings.IndexByte("=!<>", s[0]) >= 0:
-			n := 1
-			if len(s) > 1 && s[1] == '=' {
-				n = 2
-			}
-			words, s = append(words, word{s[:n], false}), s[n:]
-		default:
-			n := strings.IndexFunc(s, func(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune("=!<>\"'", r) })
-			if n < 0 {
-				n = len(s)
-			}
-			words, s = append(words, word{s[:n], false}), s[n:]
-		}
-	}
-}
-
-func unquote(s string) (text, rest string, ok bool) {
-	quote := s[0]
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		if s[i] != quote {
-			b.WriteByte(s[i])
-			continue
-		}
-		if i+1 < len(s) && s[i+1] == quote {
-			b.WriteByte(quote)
-			i++
-			continue
-		}
-		return b.String(), s[i+1:], true
-	}
-	return "", "", false
-}
-
 // Summary sums up the events of one query.
 type Summary struct {
 	Query string
@@ -281,10 +107,96 @@ type Bucket struct {
 	Count int64
 }
 
+// Counting says how events are to be counted.
+type Counting struct {
+	Filter // Limit is of groups; Before and Oldest do not count
+
+	// By are the columns or stamps whose values make the groups; none for one group
+	// of all.
+	By []string
+	// Width is of the buckets in which each group is counted by time; 0 for none.
+	Width time.Duration
+	// Nodes asks for the number of distinct nodes, which takes more time.
+	Nodes bool
+}
+
+// Groups is what was counted, the largest group first.
+type Groups struct {
+	Groups []Group
+	// Others is about the events in groups beyond the limit, or beyond what memory
+	// allows, together.
+	Others Group
+	// OtherGroups is how many those groups are. If groups were not kept apart for
+	// want of memory, they count as one, and Cut says so.
+	OtherGroups int
+	Events      int64
+	Nodes       int // distinct ones, if asked for
+	Progress
+}
+
+// Group is the events that have the same values.
+type Group struct {
+	Values  []Value // as Counting.By
+	Events  int64
+	Nodes   int       // distinct ones, if asked for
+	Last    time.Time // of the newest event
+	Buckets []Bucket  // those with events, ascending, if asked for
+}
+
+// Value is a column's value; Absent of events that do not have the column.
+type Value struct {
+	Text   string
+	Absent bool
+}
+
+// State is what the nodes' last results of a query are, row by row.
+type State struct {
+	// Rows are ordered by node and, of one node, by arrival.
+	Rows []StateRow
+	// Nodes is how many nodes have rows in State, of those known to have run it.
+	Nodes, Known int
+	// Next is the node id after which the state goes on, "" at its end.
+	Next string
+	Progress
+}
+
+// StateRow is a row that a node has now.
+type StateRow struct {
+	Record // the event that said so first
+	// Partial says that what the node said first is not kept anymore, so that rows
+	// of it may be missing.
+	Partial bool
+}
+
 // Stats is what a search engine holds.
 type Stats struct {
 	Events   int64
 	Bytes    int64 // on disk
 	Segments int
 	Oldest   time.Time // by arrival; zero when there is nothing
+	// Lost is how many segments are out of service because their files are damaged
+	// or missing, and LostEvents the events in them.
+	Lost       int
+	LostEvents int64
+}
+
+// QueryStats is what a search engine holds of one query on disk and in memory.
+type QueryStats struct {
+	Query          string
+	Events, Bytes  int64
+	Segments       int
+	Oldest, Newest time.Time // by arrival
+}
+
+// Step rounds the width of a bucket up to one that people read easily.
+func Step(d time.Duration) time.Duration {
+	for _, s := range []time.Duration{
+		time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second, time.Minute, 5 * time.Minute, 15 * time.Minute,
+		30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
+	} {
+		if d <= s {
+			return s
+		}
+	}
+	return d.Truncate(24*time.Hour) + 24*time.Hour
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/musterhq/muster/internal/event"
 )
 
 const (
@@ -429,14 +431,14 @@ func (m *merger) put(w *segmentWriter, to int, order []uint8, value func(in uint
 // writeRest writes the column of the rest, with the columns that lose theirs.
 func (m *merger) writeRest(w *segmentWriter, order []uint8) error {
 	columns := make([]*texts, len(m.inputs))
-	more := make([]map[int][]pair, len(m.inputs))
+	more := make([]map[int][]event.Pair, len(m.inputs))
 	for i, in := range m.inputs {
 		t, err := m.readTexts(in, in.fixed.rest)
 		if err != nil {
 			return err
 		}
 		columns[i] = t
-		more[i] = map[int][]pair{}
+		more[i] = map[int][]event.Pair{}
 		for _, name := range m.demoted {
 			place, ok := in.openFile.place(name)
 			if !ok {
@@ -448,21 +450,21 @@ func (m *merger) writeRest(w *segmentWriter, order []uint8) error {
 			}
 			for row := range values.codes {
 				if v := values.at(row); v != nil {
-					more[i][row] = append(more[i][row], pair{[]byte(name), v})
+					more[i][row] = append(more[i][row], event.Pair{Name: []byte(name), Value: v})
 				}
 			}
 		}
 	}
-	var o object
+	var o event.Object
 	at := make([]int, len(m.inputs))
 	return m.put(w, w.fixed.rest, order, func(in uint8) parquet.Value {
 		row := at[in]
 		at[in]++
 		v := columns[in].at(row)
 		if pairs := more[in][row]; len(pairs) > 0 {
-			o.reset()
-			kept, _ := o.read(v)
-			v = appendObject(nil, append(pairs, kept...))
+			o.Reset()
+			kept, _ := o.Read(v)
+			v = event.AppendObject(nil, append(pairs, kept...))
 		}
 		if v == nil {
 			return parquet.NullValue()

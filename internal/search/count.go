@@ -34,14 +34,14 @@ func (e *Engine) Queries(ctx context.Context, f event.Filter, width time.Duratio
 	if f.Until.IsZero() && width > 0 {
 		c.last = floorDiv(e.now().UnixMicro(), c.width)
 	}
-	var o object
+	var row event.Row
 	for i := range v.parts {
 		p := &v.parts[i]
 		for j := range p.entries {
 			if j%4096 == 0 && ctx.Err() != nil {
 				return nil, nil, ctx.Err()
 			}
-			if en := &p.entries[j]; r.matches(en, &o) {
+			if en := &p.entries[j]; r.matches(p, en, &row) {
 				c.add(p.query, en.time, en.time, 1)
 			}
 		}

@@ -2,7 +2,9 @@ package search
 
 import (
 	"bytes"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,17 +18,26 @@ type filter struct {
 	query        string
 	prefix       bool
 	node, action string
-	since, until int64 // microseconds; until is exclusive
-	where        []event.Condition
+	nodes        map[string]struct{} // nil for all
+	since, until int64               // microseconds; until is exclusive
+	where        *event.Expr
+	needles      []*event.Condition // that every event found passes, by their values
+	oldest       bool               // comes first
 	before       place
 	continues    bool // before counts
 }
 
 func newFilter(f event.Filter) *filter {
-	r := &filter{node: f.NodeID, action: f.Action, since: math.MinInt64, until: math.MaxInt64, where: f.Where}
+	r := &filter{node: f.NodeID, action: f.Action, since: math.MinInt64, until: math.MaxInt64, where: f.Where, oldest: f.Oldest}
 	r.query, r.prefix = strings.CutSuffix(f.Query, "*")
 	if f.Query == "" {
 		r.prefix = true
+	}
+	if f.Nodes != nil {
+		r.nodes = make(map[string]struct{}, len(f.Nodes))
+		for _, n := range f.Nodes {
+			r.nodes[n] = struct{}{}
+		}
 	}
 	if !f.Since.IsZero() {
 		r.since = ceilMicros(f.Since)
@@ -36,6 +47,15 @@ func newFilter(f event.Filter) *filter {
 	}
 	if !f.Before.IsZero() {
 		r.before, r.continues = placeOf(f.Before), true
+	}
+	terms := []*event.Expr{r.where}
+	if r.where != nil && r.where.Kind == event.And {
+		terms = r.where.Terms
+	}
+	for _, t := range terms {
+		if t != nil && t.Kind == event.Test && !event.IsStamp(t.Test.Column) {
+			r.needles = append(r.needles, &t.Test)
+		}
 	}
 	return r
 }
@@ -59,64 +79,82 @@ func (f *filter) matchesQuery(query string) bool {
 
 // latest is the latest time that an event found can have.
 func (f *filter) latest() int64 {
-	if f.continues && f.before.time < f.until-1 {
-		return f.before.time
+	latest := f.until
+	if latest != math.MinInt64 {
+		latest--
 	}
-	if f.until == math.MinInt64 {
-		return f.until
+	if !f.continues || f.oldest {
+		return latest
 	}
-	return f.until - 1
+	if f.before.seq == 0 && f.before.index == 0 { // no event of that time follows
+		return min(latest, f.before.time-1)
+	}
+	return min(latest, f.before.time)
+}
+
+// earliest is the earliest time that an event found can have.
+func (f *filter) earliest() int64 {
+	if !f.continues || !f.oldest {
+		return f.since
+	}
+	if f.before.seq == math.MaxUint64 && f.before.index == math.MaxUint32 { // no event of that time follows
+		return max(f.since, f.before.time+1)
+	}
+	return max(f.since, f.before.time)
 }
 
 // overlaps reports whether events between the times may pass.
 func (f *filter) overlaps(minTime, maxTime int64) bool {
-	return maxTime >= f.since && minTime <= f.latest() && f.since < f.until
+	return maxTime >= f.earliest() && minTime <= f.latest() && f.since < f.until
 }
 
 // onlyTime reports whether nothing but query and time restricts.
 func (f *filter) onlyTime() bool {
-	return f.node == "" && f.action == "" && len(f.where) == 0 && !f.continues
+	return f.node == "" && f.nodes == nil && f.action == "" && f.where == nil && !f.continues
+}
+
+// order is negative when p comes before q in the order wanted.
+func (f *filter) order(p, q place) int {
+	if f.oldest {
+		return q.compare(p)
+	}
+	return p.compare(q)
 }
 
 // follows reports whether a place comes after where the search continues.
-func (f *filter) follows(p place) bool { return !f.continues || p.compare(f.before) > 0 }
+func (f *filter) follows(p place) bool { return !f.continues || f.order(p, f.before) > 0 }
 
 // matches reports whether an event of the memtable passes. The query's name is
-// the caller's business.
-func (f *filter) matches(e *entry, o *object) bool {
+// the caller's business. The row is for its use.
+func (f *filter) matches(p *part, e *entry, r *event.Row) bool {
 	if e.time < f.since || e.time >= f.until || !f.follows(e.place()) {
 		return false
 	}
 	if f.node != "" && string(e.nodeID) != f.node || f.action != "" && string(e.action) != f.action {
 		return false
 	}
-	if len(f.where) == 0 {
+	if f.nodes != nil {
+		if _, ok := f.nodes[string(e.nodeID)]; !ok {
+			return false
+		}
+	}
+	if f.where == nil {
 		return true
 	}
-	for i := range f.where {
-		if !mayMatch(e.columns, &f.where[i]) {
+	for _, c := range f.needles {
+		if !mayMatch(e.columns, c) {
 			return false
 		}
 	}
-	o.reset()
-	pairs, ok := o.read(e.columns)
-	if !ok {
-		return false
-	}
-	for i := range f.where {
-		value, found := lookup(pairs, f.where[i].Column)
-		if !f.where[i].Match(peek(value), found) {
-			return false
-		}
-	}
-	return true
+	e.fill(r, p.query)
+	return f.where.Match(r)
 }
 
 // mayMatch reports, without reading the object, whether its columns can pass
 // the condition: unless there are escapes, name and value are in the text.
 func mayMatch(columns []byte, c *event.Condition) bool {
 	switch c.Op {
-	case event.Equal, event.Contains, event.Prefix:
+	case event.Equal, event.Contains, event.Prefix, event.Suffix:
 	default:
 		return true
 	}
@@ -124,8 +162,7 @@ func mayMatch(columns []byte, c *event.Condition) bool {
 }
 
 // rows returns the rows of a row group that pass, ascending; all but the place
-// of a search that continues, which it only bounds by time. The row group's
-// times are returned if they were read.
+// of a search that continues, which it only bounds by time.
 func (f *filter) rows(o *openFile, g *rowGroup) (rows []int32, err error) {
 	defer guard(&err, o.segment)
 	if may, err := f.mayHave(o, g); err != nil || !may {
@@ -134,8 +171,15 @@ func (f *filter) rows(o *openFile, g *rowGroup) (rows []int32, err error) {
 	if rows, err = f.inTime(o, g); err != nil || len(rows) == 0 {
 		return nil, err
 	}
+	node := g.chunks[o.fixed.node]
 	if f.node != "" {
-		if rows, err = equalRows(g.chunks[o.fixed.node], rows, f.node); err != nil || len(rows) == 0 {
+		if rows, err = equalRows(node, rows, f.node); err != nil || len(rows) == 0 {
+			return nil, err
+		}
+	}
+	if f.nodes != nil {
+		rows, err = matchingRows(node, rows, func(b []byte) bool { _, ok := f.nodes[string(b)]; return ok })
+		if err != nil || len(rows) == 0 {
 			return nil, err
 		}
 	}
@@ -144,12 +188,10 @@ func (f *filter) rows(o *openFile, g *rowGroup) (rows []int32, err error) {
 			return nil, err
 		}
 	}
-	for i := range f.where {
-		if rows, err = f.passing(o, g, rows, &f.where[i]); err != nil || len(rows) == 0 {
-			return nil, err
-		}
+	if f.where == nil {
+		return rows, nil
 	}
-	return rows, nil
+	return o.passing(g, rows, f.where)
 }
 
 // bounds returns the times of a row group's rows.
@@ -161,51 +203,52 @@ func bounds(o *openFile, g *rowGroup) (minTime, maxTime int64) {
 	return low.Int64(), high.Int64()
 }
 
+// maxBlooms is how many values are looked up in bloom filters; with more of them
+// one is there as a rule.
+const maxBlooms = 32
+
 // mayHave reports whether a row group can have rows that pass, by statistics
 // and bloom filters alone.
 func (f *filter) mayHave(o *openFile, g *rowGroup) (bool, error) {
 	if !f.overlaps(bounds(o, g)) {
 		return false, nil
 	}
+	node := g.chunks[o.fixed.node]
 	if f.node != "" {
-		if may, err := mayContain(g.chunks[o.fixed.node], f.node); err != nil || !may {
+		if may, err := mayContain(node, f.node); err != nil || !may {
 			return false, err
 		}
 	}
-	rest := hasValues(g.chunks[o.fixed.rest])
-	for i := range f.where {
-		c := &f.where[i]
-		place, ok := o.place(c.Column)
-		if rest {
-			continue // it may be there
-		}
-		if !ok || !hasValues(g.chunks[place]) {
-			return false, nil
-		}
-		if c.Op == event.Equal {
-			if may, err := mayContain(g.chunks[place], c.Value); err != nil || !may {
-				return false, err
-			}
+	if f.nodes != nil && len(f.nodes) <= maxBlooms {
+		if may, err := mayContain(node, slices.Collect(maps.Keys(f.nodes))...); err != nil || !may {
+			return false, err
 		}
 	}
-	return true, nil
+	return o.mayPass(g, f.where)
 }
 
 func hasValues(chunk *parquet.FileColumnChunk) bool { return chunk.NullCount() < chunk.NumValues() }
 
-func mayContain(chunk *parquet.FileColumnChunk, value string) (bool, error) {
+// mayContain reports whether a chunk can have one of the values.
+func mayContain(chunk *parquet.FileColumnChunk, values ...string) (bool, error) {
 	bloom := chunk.BloomFilter()
 	if bloom == nil {
 		return true, nil
 	}
-	return bloom.Check(parquet.ByteArrayValue([]byte(value)))
+	for _, v := range values {
+		if may, err := bloom.Check(parquet.ByteArrayValue([]byte(v))); err != nil || may {
+			return may, err
+		}
+	}
+	return false, nil
 }
 
 // inTime returns the rows within the times wanted. Rows are sorted by time, so
 // that they are together.
 func (f *filter) inTime(o *openFile, g *rowGroup) ([]int32, error) {
 	minTime, maxTime := bounds(o, g)
-	if minTime >= f.since && maxTime <= f.latest() {
+	earliest, latest := f.earliest(), f.latest()
+	if minTime >= earliest && maxTime <= latest {
 		return allRows(0, g.rows), nil
 	}
 	times, err := readInts(g.chunks[o.fixed.time], allRows(0, g.rows), nil)
@@ -213,11 +256,10 @@ func (f *filter) inTime(o *openFile, g *rowGroup) ([]int32, error) {
 		return nil, err
 	}
 	from, to := 0, len(times)
-	latest := f.latest()
 	for from < to && times[from] > latest {
 		from++
 	}
-	for to > from && times[to-1] < f.since {
+	for to > from && times[to-1] < earliest {
 		to--
 	}
 	return allRows(from, to), nil
@@ -255,52 +297,4 @@ func matchingRows(chunk *parquet.FileColumnChunk, rows []int32, match func([]byt
 		return nil
 	})
 	return passing, err
-}
-
-// passing returns those of rows that pass a condition, whether its column has
-// one of its own or is among the rest.
-func (f *filter) passing(o *openFile, g *rowGroup, rows []int32, c *event.Condition) ([]int32, error) {
-	var own, rest []int32
-	var err error
-	if place, ok := o.place(c.Column); ok && hasValues(g.chunks[place]) {
-		own, err = matchingRows(g.chunks[place], rows, func(b []byte) bool { return c.Match(peek(b), true) })
-		if err != nil {
-			return nil, err
-		}
-	}
-	if chunk := g.chunks[o.fixed.rest]; hasValues(chunk) {
-		var object object
-		rest, err = matchingRows(chunk, rows, func(b []byte) bool {
-			object.reset()
-			pairs, _ := object.read(b)
-			value, found := lookup(pairs, c.Column)
-			return c.Match(peek(value), found)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return union(own, rest), nil
-}
-
-// union merges two ascending lists.
-func union(a, b []int32) []int32 {
-	if len(a) == 0 {
-		return b
-	}
-	if len(b) == 0 {
-		return a
-	}
-	merged := make([]int32, 0, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		switch {
-		case a[0] < b[0]:
-			merged, a = append(merged, a[0]), a[1:]
-		case a[0] > b[0]:
-			merged, b = append(merged, b[0]), b[1:]
-		default:
-			merged, a, b = append(merged, a[0]), a[1:], b[1:]
-		}
-	}
-	return append(append(merged, a...), b...)
 }

@@ -1,8 +1,10 @@
 package search
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -55,40 +57,42 @@ type candidate struct {
 	row   int32
 }
 
-// newest keeps the newest candidates seen, the oldest of them at the root.
-type newest struct {
+// best keeps the first candidates seen in the order wanted, the last of them at
+// the root.
+type best struct {
+	f     *filter
 	limit int
 	kept  []candidate
 }
 
-func (n *newest) Len() int           { return len(n.kept) }
-func (n *newest) Less(i, j int) bool { return n.kept[i].place.compare(n.kept[j].place) > 0 }
-func (n *newest) Swap(i, j int)      { n.kept[i], n.kept[j] = n.kept[j], n.kept[i] }
+func (n *best) Len() int           { return len(n.kept) }
+func (n *best) Less(i, j int) bool { return n.f.order(n.kept[i].place, n.kept[j].place) > 0 }
+func (n *best) Swap(i, j int)      { n.kept[i], n.kept[j] = n.kept[j], n.kept[i] }
 
 // Push implements heap.Interface.
-func (n *newest) Push(x any) {
+func (n *best) Push(x any) {
 	if c, ok := x.(candidate); ok {
 		n.kept = append(n.kept, c)
 	}
 }
 
 // Pop implements heap.Interface.
-func (n *newest) Pop() any {
+func (n *best) Pop() any {
 	last := n.kept[len(n.kept)-1]
 	n.kept = n.kept[:len(n.kept)-1]
 	return last
 }
 
-func (n *newest) full() bool { return len(n.kept) == n.limit }
+func (n *best) full() bool { return len(n.kept) == n.limit }
 
-// offer keeps the candidate if it is among the newest; false means that it was
-// not and that no older one will be.
-func (n *newest) offer(c candidate) bool {
+// offer keeps the candidate if it is among the first; false means that it was
+// not and that none after it will be.
+func (n *best) offer(c candidate) bool {
 	if !n.full() {
 		heap.Push(n, c)
 		return true
 	}
-	if c.place.compare(n.kept[0].place) >= 0 {
+	if n.f.order(c.place, n.kept[0].place) >= 0 {
 		return false
 	}
 	n.kept[0] = c
@@ -97,86 +101,170 @@ func (n *newest) offer(c candidate) bool {
 }
 
 // wants reports whether an event at the time could still be kept.
-func (n *newest) wants(micros int64) bool { return !n.full() || micros >= n.kept[0].place.time }
+func (n *best) wants(micros int64) bool {
+	if !n.full() {
+		return true
+	}
+	if n.f.oldest {
+		return micros <= n.kept[0].place.time
+	}
+	return micros >= n.kept[0].place.time
+}
+
+// sorted returns the candidates in the order wanted.
+func (n *best) sorted() []candidate {
+	slices.SortFunc(n.kept, func(a, b candidate) int { return n.f.order(a.place, b.place) })
+	return n.kept
+}
 
 // cursor is a segment and the next of its row groups to be searched.
 type cursor struct {
-	seg    *segment
-	group  int
-	latest int64 // the latest time that the rows to come can have
+	seg   *segment
+	group int   // how many row groups were searched
+	next  int64 // no row to come has a time before it in the order wanted
 }
 
-// cursors has the one with the latest rows at the root.
-type cursors []cursor
+// cursors has the one whose rows may come first at the root.
+type cursors struct {
+	oldest bool
+	list   []cursor
+}
 
-func (c cursors) Len() int           { return len(c) }
-func (c cursors) Less(i, j int) bool { return c[i].latest > c[j].latest }
-func (c cursors) Swap(i, j int)      { c[i], c[j] = c[j], c[i] }
+func (c *cursors) Len() int { return len(c.list) }
+func (c *cursors) Less(i, j int) bool {
+	if c.oldest {
+		return c.list[i].next < c.list[j].next
+	}
+	return c.list[i].next > c.list[j].next
+}
+func (c *cursors) Swap(i, j int) { c.list[i], c.list[j] = c.list[j], c.list[i] }
 
 // Push implements heap.Interface.
 func (c *cursors) Push(x any) {
 	if v, ok := x.(cursor); ok {
-		*c = append(*c, v)
+		c.list = append(c.list, v)
 	}
 }
 
 // Pop implements heap.Interface.
 func (c *cursors) Pop() any {
-	last := (*c)[len(*c)-1]
-	*c = (*c)[:len(*c)-1]
+	last := c.list[len(c.list)-1]
+	c.list = c.list[:len(c.list)-1]
 	return last
 }
 
+// begin returns the cursors of a view's segments.
+func (v *view) begin(f *filter) *cursors {
+	c := &cursors{oldest: f.oldest, list: make([]cursor, 0, len(v.segments))}
+	for _, s := range v.segments {
+		next := min(s.MaxTime, f.latest())
+		if f.oldest {
+			next = max(s.MinTime, f.earliest())
+		}
+		c.list = append(c.list, cursor{s, 0, next})
+	}
+	heap.Init(c)
+	return c
+}
+
 // Search returns the events that pass, newest first by time and then by place
-// in the stream, as of the moment of the call. A limit of 0, or one above
-// MaxResults, means MaxResults; the last record's Position continues the search
-// as Filter.Before. Times have microseconds. Columns come back with their names
-// sorted.
+// in the stream, or the other way round, as of the moment of the call. A limit of
+// 0, or one above MaxResults, means MaxResults. Times have microseconds. Columns
+// come back with their names sorted.
+//
+// When its time is over, the page has what is known to be complete, be it nothing,
+// and goes on from there. It reads at least what may have the first instant, so that
+// each page gets further.
 //
 // If a segment turns out to be damaged, the search fails with ErrCorrupt and
 // the segment is taken out of service, so that the next search works without.
 //
 // It reads no more row groups than can hold a wanted event, only the columns
 // that the filter names, and the rest for the events returned.
-func (e *Engine) Search(ctx context.Context, f event.Filter) ([]event.Record, error) {
+func (e *Engine) Search(ctx context.Context, f event.Filter) (event.Page, error) {
 	r := newFilter(f)
-	top := &newest{limit: f.Limit}
+	top := &best{f: r, limit: f.Limit}
 	if f.Limit <= 0 || f.Limit > MaxResults {
 		top.limit = MaxResults
 	}
 	v, err := e.look(r)
 	if err != nil {
-		return nil, err
+		return event.Page{}, err
 	}
 	defer v.release()
 	if err := searchParts(ctx, v.parts, r, top); err != nil {
-		return nil, err
+		return event.Page{}, err
 	}
-	pending := make(cursors, 0, len(v.segments))
-	for _, s := range v.segments {
-		pending = append(pending, cursor{s, 0, min(s.MaxTime, r.latest())})
+	page := event.Page{Progress: event.Progress{Total: len(v.segments)}}
+	over := e.deadline(f.MaxTime)
+	pending := v.begin(r)
+	first := int64(0)
+	if pending.Len() > 0 {
+		first = pending.list[0].next
 	}
-	heap.Init(&pending)
-	for len(pending) > 0 && top.wants(pending[0].latest) {
+	for pending.Len() > 0 && top.wants(pending.list[0].next) {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return event.Page{}, err
 		}
-		c := &pending[0]
+		c := &pending.list[0]
+		if c.next != first && over() {
+			page.Cut = true
+			break
+		}
 		more, err := e.searchGroup(c, r, top)
 		if err != nil {
-			return nil, e.failed(ctx, c.seg, err)
+			return event.Page{}, e.failed(ctx, c.seg, err)
 		}
 		if more {
-			heap.Fix(&pending, 0)
+			heap.Fix(pending, 0)
 		} else {
-			heap.Pop(&pending)
+			heap.Pop(pending)
 		}
 	}
-	return e.materialise(ctx, top.kept)
+	page.Done = page.Total - pending.Len()
+	found := top.sorted()
+	if page.Cut {
+		found, page.Next = complete(found, r, pending.list[0].next)
+	}
+	if page.Records, err = e.materialise(ctx, found); err != nil {
+		return event.Page{}, err
+	}
+	if !page.Cut && top.full() {
+		page.Next = page.Records[len(page.Records)-1].Position()
+	}
+	return page, nil
 }
 
-func searchParts(ctx context.Context, parts []part, f *filter, top *newest) error {
-	var o object
+// complete returns those of the candidates, in the order wanted, that come before
+// all that was not searched, whose time is next or after it; and where the search
+// is to go on.
+func complete(found []candidate, f *filter, next int64) ([]candidate, event.Position) {
+	n := 0
+	for n < len(found) && (f.oldest && found[n].place.time < next || !f.oldest && found[n].place.time > next) {
+		n++
+	}
+	// The place just before the first at that time.
+	from := event.Position{Time: time.UnixMicro(next - 1).UTC(), Seq: math.MaxUint64, Index: math.MaxUint32}
+	if !f.oldest {
+		from = event.Position{Time: time.UnixMicro(next + 1).UTC()}
+	}
+	if f.continues && f.order(f.before, placeOf(from)) > 0 {
+		from = event.Position{Time: time.UnixMicro(f.before.time).UTC(), Seq: f.before.seq, Index: f.before.index}
+	}
+	return found[:n], from
+}
+
+// deadline returns what tells whether a time is over; 0 never is.
+func (e *Engine) deadline(limit time.Duration) (over func() bool) {
+	if limit <= 0 {
+		return func() bool { return false }
+	}
+	started := e.steady()
+	return func() bool { return e.steady()-started >= limit }
+}
+
+func searchParts(ctx context.Context, parts []part, f *filter, top *best) error {
+	var row event.Row
 	for i := range parts {
 		p := &parts[i]
 		for j := range p.entries {
@@ -184,7 +272,7 @@ func searchParts(ctx context.Context, parts []part, f *filter, top *newest) erro
 				return ctx.Err()
 			}
 			en := &p.entries[j]
-			if top.wants(en.time) && f.matches(en, &o) {
+			if top.wants(en.time) && f.matches(p, en, &row) {
 				top.offer(candidate{place: en.place(), part: p, entry: j})
 			}
 		}
@@ -194,14 +282,18 @@ func searchParts(ctx context.Context, parts []part, f *filter, top *newest) erro
 
 // searchGroup searches the cursor's next row group and moves on; it reports
 // whether there is another.
-func (e *Engine) searchGroup(c *cursor, f *filter, top *newest) (more bool, err error) {
+func (e *Engine) searchGroup(c *cursor, f *filter, top *best) (more bool, err error) {
 	o, err := e.files.get(c.seg)
 	if err != nil {
 		return false, err
 	}
 	defer e.files.put(o)
 	defer guard(&err, c.seg)
-	g := &o.groups[c.group]
+	n := c.group
+	if f.oldest {
+		n = len(o.groups) - 1 - c.group
+	}
+	g := &o.groups[n]
 	rows, err := f.rows(o, g)
 	if err != nil {
 		return false, err
@@ -209,22 +301,41 @@ func (e *Engine) searchGroup(c *cursor, f *filter, top *newest) (more bool, err 
 	const batch = 128
 	size := min(top.limit, batch) // what is read for nothing is at most as much again
 	for len(rows) > 0 {
-		n := min(size, len(rows))
+		some := rows[:min(size, len(rows))]
+		if f.oldest {
+			some = rows[len(rows)-len(some):]
+		}
 		size *= 2
-		places, err := readPlaces(o, g, rows[:n])
+		places, err := readPlaces(o, g, some)
 		if err != nil {
 			return false, err
 		}
+		if f.oldest {
+			slices.Reverse(places)
+		}
 		for i, p := range places {
-			if f.follows(p) && !top.offer(candidate{place: p, seg: c.seg, group: c.group, row: rows[i]}) {
-				return false, nil // all later rows are older
+			row := some[i]
+			if f.oldest {
+				row = some[len(some)-1-i]
+			}
+			if f.follows(p) && !top.offer(candidate{place: p, seg: c.seg, group: n, row: row}) {
+				return false, nil // no row to come is better
 			}
 		}
-		rows = rows[n:]
+		if f.oldest {
+			rows = rows[:len(rows)-len(some)]
+		} else {
+			rows = rows[len(some):]
+		}
 	}
-	c.latest, _ = bounds(o, g)
 	c.group++
-	return c.group < len(o.groups) && c.latest >= f.since, nil
+	low, high := bounds(o, g)
+	if f.oldest {
+		c.next = max(high, f.earliest())
+		return c.group < len(o.groups) && high <= f.latest(), nil
+	}
+	c.next = min(low, f.latest())
+	return c.group < len(o.groups) && low >= f.since, nil
 }
 
 // readPlaces reads where the listed rows stand.
@@ -251,14 +362,13 @@ func readPlaces(o *openFile, g *rowGroup, rows []int32) ([]place, error) {
 // materialise reads the candidates' events. Those of one row group are read
 // together.
 func (e *Engine) materialise(ctx context.Context, found []candidate) ([]event.Record, error) {
-	slices.SortFunc(found, func(a, b candidate) int { return a.place.compare(b.place) })
 	records := make([]event.Record, len(found))
 	type key struct {
 		seg   *segment
 		group int
 	}
-	groups := map[key][]int{} // numbers of the candidates, ascending as their rows
-	var o object
+	groups := map[key][]int{} // numbers of the candidates
+	var o event.Object
 	for i, c := range found {
 		if c.part != nil {
 			records[i] = c.part.entries[c.entry].record(c.part.query, &o)
@@ -271,6 +381,7 @@ func (e *Engine) materialise(ctx context.Context, found []candidate) ([]event.Re
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		slices.SortFunc(numbers, func(a, b int) int { return cmp.Compare(found[a].row, found[b].row) })
 		rows := make([]int32, len(numbers))
 		for i, n := range numbers {
 			rows[i] = found[n].row
@@ -328,7 +439,7 @@ func (e *Engine) readRecords(s *segment, group int, rows []int32) (_ []event.Rec
 		o.fixed.node:   func(r *event.Record, v []byte) { r.NodeID = string(v) },
 		o.fixed.host:   func(r *event.Record, v []byte) { r.HostIdentifier = string(v) },
 		o.fixed.action: func(r *event.Record, v []byte) { r.Action = string(v) },
-		o.fixed.tags:   func(r *event.Record, v []byte) { r.Tags = decodeTags(v) },
+		o.fixed.tags:   func(r *event.Record, v []byte) { r.Tags = event.DecodeTags(v) },
 		o.fixed.decorations: func(r *event.Record, v []byte) {
 			if v != nil {
 				r.Decorations = slices.Clone(v)
@@ -351,7 +462,7 @@ func (e *Engine) readRecords(s *segment, group int, rows []int32) (_ []event.Rec
 
 // readColumns restores the osquery columns of the rows.
 func readColumns(o *openFile, g *rowGroup, rows []int32, records []event.Record) error {
-	pairs := make([][]pair, len(rows))
+	pairs := make([][]event.Pair, len(rows))
 	for c, place := range o.places {
 		if !hasValues(g.chunks[place]) {
 			continue
@@ -363,7 +474,7 @@ func readColumns(o *openFile, g *rowGroup, rows []int32, records []event.Record)
 		name := []byte(o.columns[c])
 		for i := range rows {
 			if v := values.at(i); v != nil {
-				pairs[i] = append(pairs[i], pair{name, v})
+				pairs[i] = append(pairs[i], event.Pair{Name: name, Value: v})
 			}
 		}
 	}
@@ -371,18 +482,18 @@ func readColumns(o *openFile, g *rowGroup, rows []int32, records []event.Record)
 	if err != nil {
 		return err
 	}
-	var object object
+	var object event.Object
 	for i := range rows {
 		text := rest.at(i)
 		if text != nil {
-			more, ok := object.read(text)
+			more, ok := object.Read(text)
 			if !ok && len(pairs[i]) == 0 { // never an object of strings: as it was
 				records[i].Columns = slices.Clone(text)
 				continue
 			}
 			pairs[i] = append(pairs[i], more...)
 		}
-		records[i].Columns = appendObject(nil, pairs[i])
+		records[i].Columns = event.AppendObject(nil, pairs[i])
 	}
 	return nil
 }

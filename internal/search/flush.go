@@ -48,6 +48,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			e.files.closeIdle()
 			idle = now.Add(idleAfter)
 		}
+		e.removed.purge(e.steady() - keepRemovedFor)
 		err := e.flushIfDue(ctx)
 		if err == nil {
 			err = e.compact(ctx)
@@ -55,6 +56,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		if err == nil && !now.Before(retain) {
 			retain = now.Add(retainEvery)
 			err = e.retain(ctx)
+		}
+		if err == nil {
+			err = e.checkSome(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			e.log.ErrorContext(ctx, "cannot maintain event segments, trying again", "error", err)
@@ -159,7 +163,9 @@ type change struct {
 	remove   map[*segment]bool
 	position uint64 // 0 to keep it
 	flushed  bool   // the frozen memtable is in the segments added
+	expired  bool   // what is removed is not in what is added
 	lost     []loss
+	forget   func(loss) bool // which losses are no news anymore; nil for none
 }
 
 // commit makes a change durable and then, at one moment, visible to searches.
@@ -173,6 +179,9 @@ func (e *Engine) commit(c change) error {
 	doubted := e.clock.doubt(e.steady())
 	e.mu.RLock()
 	m := manifest{Position: max(e.position, c.position), Next: e.next, Lost: slices.Concat(e.lost, c.lost), Doubt: doubted}
+	if c.forget != nil {
+		m.Lost = slices.DeleteFunc(m.Lost, c.forget)
+	}
 	segments := make([]*segment, 0, len(e.segments)+len(c.add))
 	for _, s := range e.segments {
 		if !c.remove[s] {
@@ -181,7 +190,9 @@ func (e *Engine) commit(c change) error {
 	}
 	e.mu.RUnlock()
 	for _, a := range c.add {
-		segments = append(segments, e.newSegment(a))
+		s := e.newSegment(a)
+		s.checked.Store(true) // its checksum is of what was just written
+		segments = append(segments, s)
 	}
 	for _, s := range segments {
 		m.Segments = append(m.Segments, s.meta)
@@ -192,16 +203,19 @@ func (e *Engine) commit(c change) error {
 		} // else the manifest on disk may name them: the next Open judges
 		return err
 	}
-	e.lost = m.Lost
 	e.mu.Lock()
-	e.segments = segments
+	e.segments, e.lost = segments, m.Lost
 	e.position = m.Position
 	if c.flushed {
 		e.frozen = nil
 	}
 	e.mu.Unlock()
+	remove := e.keepRemoved // for who is copying the directory, in which what was merged is still named
+	if c.expired {
+		remove = removeFile
+	}
 	for s := range c.remove {
-		s.drop()
+		s.drop(remove)
 	}
 	return nil
 }

@@ -23,6 +23,20 @@ type memtable struct {
 	minReceived int64
 	arena       []byte // the current chunk
 	texts       map[string][]byte
+	tags        map[string]*tagSet // by the JSON array
+}
+
+// tagSet is tags in both forms.
+type tagSet struct {
+	words []string
+	array []byte // JSON
+}
+
+func (t *tagSet) list() []string {
+	if t == nil {
+		return nil
+	}
+	return t.words
 }
 
 // partition is what one segment is of.
@@ -42,8 +56,8 @@ type part struct {
 type stamp struct {
 	nodeID         []byte
 	host           []byte
-	decorations    []byte // nil for none
-	tags           []byte // a JSON array, nil for none
+	decorations    []byte  // nil for none
+	tags           *tagSet // nil for none
 	action         []byte
 	received       int64
 	revision       int64
@@ -71,7 +85,7 @@ const (
 )
 
 func newMemtable() *memtable {
-	return &memtable{parts: map[partition]*part{}, texts: map[string][]byte{}}
+	return &memtable{parts: map[partition]*part{}, texts: map[string][]byte{}, tags: map[string]*tagSet{}}
 }
 
 // add copies the events of a message.
@@ -86,7 +100,7 @@ func (m *memtable) add(seq uint64, batches []event.Batch, now time.Time) {
 		if len(b.Events) == 0 {
 			continue
 		}
-		s := &stamp{nodeID: m.share(b.NodeID), host: m.share(b.HostIdentifier), tags: m.shareBytes(encodeTags(b.Tags)), received: b.Received.UnixMicro(), revision: b.Revision, seq: seq}
+		s := &stamp{nodeID: m.share(b.NodeID), host: m.share(b.HostIdentifier), tags: m.shareTags(b.Tags), received: b.Received.UnixMicro(), revision: b.Revision, seq: seq}
 		if m.rows == 0 || s.received < m.minReceived {
 			m.minReceived = s.received
 		}
@@ -153,7 +167,7 @@ func (m *memtable) share(s string) []byte {
 	if t, ok := m.texts[s]; ok {
 		return t
 	}
-	t := []byte(validText(s))
+	t := []byte(event.ValidText(s))
 	m.bytes += int64(len(t))
 	if len(m.texts) < maxTexts {
 		m.texts[strings.Clone(s)] = t
@@ -170,6 +184,23 @@ func (m *memtable) shareBytes(b []byte) []byte {
 		return t
 	}
 	return m.share(string(b))
+}
+
+// shareTags returns the same for equal tags; nil for none.
+func (m *memtable) shareTags(tags []string) *tagSet {
+	array := event.EncodeTags(tags)
+	if array == nil {
+		return nil
+	}
+	if t, ok := m.tags[string(array)]; ok {
+		return t
+	}
+	t := &tagSet{words: event.DecodeTags(array), array: array}
+	m.bytes += 2 * int64(len(array))
+	if len(m.tags) < maxTexts {
+		m.tags[string(array)] = t
+	}
+	return t
 }
 
 // snapshot returns the parts whose query passes, as they are now.
@@ -229,12 +260,20 @@ func (p place) compare(q place) int {
 
 func (e *entry) place() place { return place{e.time, e.seq, e.index} }
 
+// fill makes a row of the event.
+func (e *entry) fill(r *event.Row, query string) {
+	r.Reset()
+	r.NodeID, r.HostIdentifier, r.Query, r.Action = event.Peek(e.nodeID), event.Peek(e.host), query, event.Peek(e.action)
+	r.Time, r.Received, r.AgentTime, r.Epoch, r.Counter, r.Revision = e.time, e.received, e.agentTime, e.epoch, e.counter, e.revision
+	r.Tags, r.Columns, r.Decorations = e.tags.list(), e.columns, e.decorations
+}
+
 // record returns the event as a search gives it.
-func (e *entry) record(query string, o *object) event.Record {
+func (e *entry) record(query string, o *event.Object) event.Record {
 	columns := []byte("{}")
-	if pairs, ok := o.read(e.columns); ok {
-		columns = appendObject(make([]byte, 0, len(e.columns)), pairs)
-		o.reset()
+	if pairs, ok := o.Read(e.columns); ok {
+		columns = event.AppendObject(make([]byte, 0, len(e.columns)), pairs)
+		o.Reset()
 	} else if len(e.columns) > 0 {
 		columns = bytes.Clone(e.columns)
 	}
@@ -244,7 +283,7 @@ func (e *entry) record(query string, o *object) event.Record {
 			Epoch: e.epoch, Counter: e.counter, Line: e.line, Columns: columns,
 		},
 		NodeID: string(e.nodeID), HostIdentifier: string(e.host), Received: time.UnixMicro(e.received).UTC(),
-		Tags: decodeTags(e.tags), Revision: e.revision, Seq: e.seq, Index: e.index,
+		Tags: slices.Clone(e.tags.list()), Revision: e.revision, Seq: e.seq, Index: e.index,
 	}
 	if e.decorations != nil {
 		r.Decorations = bytes.Clone(e.decorations)

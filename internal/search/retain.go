@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -107,37 +108,79 @@ func (e *Engine) watchClock() time.Time {
 	return e.clock.read(steady)
 }
 
-// retain drops the days that are wholly older than the retention.
+// retain drops the days that are wholly older than the retention, and the oldest
+// segments if all together are too large.
 func (e *Engine) retain(ctx context.Context) error {
 	if err := e.acquire(ctx); err != nil {
 		return err
 	}
 	defer e.yield()
 	now := e.watchClock() // also if there is nothing to drop: a jump that nobody sees is believed
-	if e.retention <= 0 {
-		return nil
-	}
-	// A day is kept until its last moment is old enough.
-	oldest := dayOf(now.Add(-e.retention).UnixMicro())
 	remove := map[*segment]bool{}
 	var rows int64
 	e.mu.RLock()
-	for _, s := range e.segments {
-		if s.Day < oldest {
+	segments := slices.Clone(e.segments)
+	e.mu.RUnlock()
+	for _, s := range segments {
+		if keep := e.keeps(string(s.Query)); keep > 0 && s.Day < oldestDay(now, keep) {
 			remove[s] = true
 			rows += s.Rows
 		}
 	}
-	e.mu.RUnlock()
+	tooMuch := e.tooMuch(segments, remove)
+	if tooMuch > 0 {
+		e.log.WarnContext(ctx, "dropping the oldest events, as all together take more than retention_bytes", "rows", tooMuch, "limit", e.maxBytes)
+	}
 	if len(remove) == 0 {
 		return nil
 	}
-	// Losses of those days are no news anymore.
-	e.lost = slices.DeleteFunc(slices.Clone(e.lost), func(l loss) bool { return l.Segment.Day < oldest })
-	if err := e.commit(change{remove: remove}); err != nil {
+	c := change{remove: remove, expired: true}
+	if e.retention > 0 { // losses of days that are over are no news anymore
+		c.forget = func(l loss) bool { return l.Segment.Day < oldestDay(now, e.retention) }
+	}
+	if err := e.commit(c); err != nil {
 		return err
 	}
 	e.removeEmptyDays()
-	e.log.InfoContext(ctx, "dropped expired events", "rows", rows, "segments", len(remove), "oldest_day_kept", oldest)
+	e.log.InfoContext(ctx, "dropped expired events", "rows", rows+tooMuch, "segments", len(remove))
 	return nil
+}
+
+// keeps returns how long the events of a query are kept; 0 is for ever.
+func (e *Engine) keeps(query string) time.Duration {
+	for _, r := range e.queries {
+		if name, prefix := strings.CutSuffix(r.Query, "*"); query == r.Query || prefix && strings.HasPrefix(query, name) {
+			return r.Keep
+		}
+	}
+	return e.retention
+}
+
+// oldestDay returns the first day that is kept: a day is kept until its last moment
+// is old enough.
+func oldestDay(now time.Time, keep time.Duration) string { return dayOf(now.Add(-keep).UnixMicro()) }
+
+// tooMuch adds to remove the segments that arrived first, until the others have no
+// more than the most bytes, and returns how many rows those have.
+func (e *Engine) tooMuch(segments []*segment, remove map[*segment]bool) (rows int64) {
+	if e.maxBytes <= 0 {
+		return 0
+	}
+	var size int64
+	segments = slices.DeleteFunc(segments, func(s *segment) bool { return remove[s] })
+	for _, s := range segments {
+		size += s.Bytes
+	}
+	slices.SortFunc(segments, func(a, b *segment) int {
+		return cmp.Or(cmp.Compare(a.MaxReceived, b.MaxReceived), strings.Compare(a.File, b.File))
+	})
+	for _, s := range segments {
+		if size <= e.maxBytes {
+			break
+		}
+		size -= s.Bytes
+		remove[s] = true
+		rows += s.Rows
+	}
+	return rows
 }

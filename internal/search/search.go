@@ -29,6 +29,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,6 +54,12 @@ type Options struct {
 	// days; 0 keeps them. A wall clock that jumped ahead does not shorten it for
 	// a day, nor one that at Open is far ahead of the last event.
 	Retention time.Duration
+	// QueryRetention goes before Retention for the queries that it names; the first
+	// that fits counts.
+	QueryRetention []QueryRetention
+	// MaxBytes is the size of all segments from which the oldest are dropped; 0 for
+	// any.
+	MaxBytes int64
 	// FlushRows, FlushBytes and FlushAge say when the table in memory is written
 	// to segments. Memory may hold up to two and a half times the first two, if
 	// events come faster than they are written; then Add waits.
@@ -63,11 +70,19 @@ type Options struct {
 	Now        func() time.Time // time.Now if nil
 }
 
+// QueryRetention is how long the events of queries are kept.
+type QueryRetention struct {
+	Query string // exact name, or a prefix when it ends with *
+	Keep  time.Duration
+}
+
 // Engine keeps events and finds them. Its methods may be called at the same
 // time, but Add by one goroutine only.
 type Engine struct {
 	dir        string
 	retention  time.Duration
+	queries    []QueryRetention
+	maxBytes   int64
 	flushRows  int
 	flushBytes int64
 	flushAge   time.Duration
@@ -78,12 +93,13 @@ type Engine struct {
 	files      *files
 	codec      codec
 	full       chan struct{} // asks Run for a flush
+	heavy      chan struct{} // held by who counts or joins
+	removed    removed
 
 	// writing is held by who changes files: flush, compaction, retention,
-	// quarantine. It guards the three below.
+	// quarantine. It guards the two below.
 	writing chan struct{}
 	next    uint64
-	lost    []loss
 	clock   clock
 
 	// mu guards what follows. It is held for moments only.
@@ -94,6 +110,21 @@ type Engine struct {
 	mem      *memtable
 	frozen   *memtable // being flushed; events are in it or in segments, never in both
 	segments []*segment
+	lost     []loss // changed by who holds writing, too
+}
+
+// maxHeavy is how many counts and states may be in memory at once, each of which may
+// take some 200 MB at its limits.
+const maxHeavy = 4
+
+// admit waits for a place among them, which leave gives back.
+func (e *Engine) admit(ctx context.Context) (leave func(), err error) {
+	select {
+	case e.heavy <- struct{}{}:
+		return func() { <-e.heavy }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 var errClosed = errors.New("search: engine is closed")
@@ -113,8 +144,8 @@ func Open(o Options) (*Engine, error) {
 		return nil, errors.New("search: no log given")
 	}
 	e := &Engine{
-		dir: o.Dir, retention: o.Retention, flushRows: o.FlushRows, flushBytes: o.FlushBytes, flushAge: o.FlushAge,
-		log: o.Log, now: o.Now, files: newFiles(maxOpenChunks), full: make(chan struct{}, 1), writing: make(chan struct{}, 1), mem: newMemtable(),
+		dir: o.Dir, retention: o.Retention, queries: o.QueryRetention, maxBytes: o.MaxBytes, flushRows: o.FlushRows, flushBytes: o.FlushBytes, flushAge: o.FlushAge,
+		log: o.Log, now: o.Now, files: newFiles(maxOpenChunks), full: make(chan struct{}, 1), heavy: make(chan struct{}, maxHeavy), writing: make(chan struct{}, 1), mem: newMemtable(),
 	}
 	if e.flushRows <= 0 {
 		e.flushRows = DefaultFlushRows
@@ -276,7 +307,54 @@ func (e *Engine) Stats() event.Stats {
 	if s.Events > 0 {
 		s.Oldest = time.UnixMicro(oldest).UTC()
 	}
+	for _, l := range e.lost {
+		s.Lost++
+		s.LostEvents += l.Segment.Rows
+	}
 	return s
+}
+
+// QueryStats returns what the engine holds of each query, in no order.
+func (e *Engine) QueryStats() []event.QueryStats {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	queries := map[string]*event.QueryStats{}
+	count := func(query string, rows, oldest, newest int64) *event.QueryStats {
+		from, to := time.UnixMicro(oldest).UTC(), time.UnixMicro(newest).UTC()
+		q := queries[query]
+		if q == nil {
+			q = &event.QueryStats{Query: query, Oldest: from, Newest: to}
+			queries[query] = q
+		}
+		q.Events += rows
+		if from.Before(q.Oldest) {
+			q.Oldest = from
+		}
+		if to.After(q.Newest) {
+			q.Newest = to
+		}
+		return q
+	}
+	for _, s := range e.segments {
+		q := count(string(s.Query), s.Rows, s.MinReceived, s.MaxReceived)
+		q.Bytes += s.Bytes
+		q.Segments++
+	}
+	for _, m := range []*memtable{e.mem, e.frozen} {
+		if m == nil {
+			continue
+		}
+		for _, p := range m.parts {
+			if n := len(p.entries); n > 0 { // messages come in the order of their arrival, nearly
+				count(p.query, int64(n), p.entries[0].received, p.entries[n-1].received)
+			}
+		}
+	}
+	all := make([]event.QueryStats, 0, len(queries))
+	for _, q := range queries {
+		all = append(all, *q)
+	}
+	return all
 }
 
 // Add takes the events of one stream message, of which it copies what it keeps.
@@ -335,6 +413,7 @@ func (e *Engine) Close() error {
 		s.release()
 	}
 	e.files.forgetAll()
+	e.removed.purge(math.MaxInt64)
 	if err := unlockDir(e.lock); err != nil {
 		return fmt.Errorf("close search engine: %w", err)
 	}

@@ -22,8 +22,11 @@ type segment struct {
 	path  string
 	files *files
 	refs  atomic.Int32
-	// unwanted is set before the engine's reference is released.
-	unwanted atomic.Bool
+	// unwanted is set before the engine's reference is released; it takes the file
+	// away.
+	unwanted atomic.Pointer[func(path string, bytes int64)]
+	// checked says that the file is known to be what was written.
+	checked atomic.Bool
 }
 
 func (e *Engine) newSegment(m meta) *segment {
@@ -37,22 +40,34 @@ func (s *segment) retain() { s.refs.Add(1) }
 func (s *segment) release() {
 	if s.refs.Add(-1) == 0 {
 		s.files.forget(s)
-		if s.unwanted.Load() {
-			_ = os.Remove(s.path) // what stays is removed by the next Open
+		if remove := s.unwanted.Load(); remove != nil {
+			(*remove)(s.path, s.Bytes)
 		}
 	}
 }
 
-// drop gives up the engine's reference and the file.
-func (s *segment) drop() {
-	s.unwanted.Store(true)
+// drop gives up the engine's reference and the file, which remove takes away when
+// nobody reads it anymore.
+func (s *segment) drop(remove func(path string, bytes int64)) {
+	s.unwanted.Store(&remove)
 	s.release()
+}
+
+// removeFile is for a segment whose events nobody wants anymore.
+func removeFile(path string, _ int64) {
+	_ = os.Remove(path) // what stays is removed by the next Open
 }
 
 // check reports whether the file is the one that was written, reading all of
 // it. It returns ErrCorrupt if not, and other errors if it cannot tell.
 func (s *segment) check() error {
-	f, err := os.Open(s.path)
+	err := s.meta.check(s.path)
+	s.checked.Store(err == nil)
+	return err
+}
+
+func (m *meta) check(path string) error {
+	f, err := os.Open(path) //nolint:gosec // the engine's own file
 	if err != nil {
 		return fmt.Errorf("check segment: %w", err)
 	}
@@ -61,8 +76,8 @@ func (s *segment) check() error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("check segment: %w", err)
 	}
-	if n != s.Bytes || sum.Sum32() != s.CRC {
-		return fmt.Errorf("%w: %s: its checksum does not match", ErrCorrupt, s.File)
+	if n != m.Bytes || sum.Sum32() != m.CRC {
+		return fmt.Errorf("%w: %s: its checksum does not match", ErrCorrupt, m.File)
 	}
 	return nil
 }
@@ -206,8 +221,15 @@ func guard(err *error, s *segment) {
 	}
 }
 
+// openSegment opens a segment, whose file is checked as a whole the first time in
+// the life of the process: a changed bit in a bloom filter, say, would hide rows.
 func openSegment(s *segment) (_ *openFile, err error) {
 	defer guard(&err, s)
+	if !s.checked.Load() {
+		if err := s.check(); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.Open(s.path)
 	if err != nil {
 		return nil, fmt.Errorf("open segment: %w", err)

@@ -17,6 +17,8 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
 	parquetzstd "github.com/parquet-go/parquet-go/compress/zstd"
+
+	"github.com/musterhq/muster/internal/event"
 )
 
 // The fixed columns of a segment. An osquery column never has such a name,
@@ -213,7 +215,7 @@ func (e *Engine) create(m meta, l *layout) (*segmentWriter, error) {
 		parquet.DataPageStatistics(false),
 		parquet.BloomFilters(blooms...),
 		parquet.CreatedBy("muster", "1", ""),
-		parquet.KeyValueMetadata("muster.query", validText(string(m.Query))),
+		parquet.KeyValueMetadata("muster.query", event.ValidText(string(m.Query))),
 		parquet.KeyValueMetadata("muster.day", m.Day),
 		parquet.KeyValueMetadata(layoutKey, layoutVersion),
 		parquet.SortingWriterConfig(parquet.SortingColumns(parquet.Descending(timeColumn), parquet.Descending(seqColumn), parquet.Descending(indexColumn))),
@@ -312,30 +314,30 @@ func (e *Engine) writePart(ctx context.Context, p *part, number uint64) (_ meta,
 
 // columns returns the osquery columns that get one of their own.
 func (p *part) columns() []string {
-	var o object
+	var o event.Object
 	counts := map[string]*int64{}
 	var others int64
 	var shape []*int64 // the counts of the row before, since most rows are alike
 	var names []string
 	for i := range p.entries {
-		o.reset()
-		pairs, _ := o.read(p.entries[i].columns)
+		o.Reset()
+		pairs, _ := o.Read(p.entries[i].columns)
 		for j, pair := range pairs {
-			if j < len(names) && string(pair.name) == names[j] {
+			if j < len(names) && string(pair.Name) == names[j] {
 				*shape[j]++
 				continue
 			}
-			n := counts[string(pair.name)]
+			n := counts[string(pair.Name)]
 			switch {
 			case n != nil:
 			case len(counts) < maxCounted:
 				n = new(int64)
-				counts[string(pair.name)] = n
+				counts[string(pair.Name)] = n
 			default:
 				n = &others
 			}
 			*n++
-			names, shape = append(names[:min(j, len(names))], string(pair.name)), append(shape[:min(j, len(shape))], n)
+			names, shape = append(names[:min(j, len(names))], string(pair.Name)), append(shape[:min(j, len(shape))], n)
 		}
 	}
 	totals := make(map[string]int64, len(counts))
@@ -352,8 +354,8 @@ type rowWriter struct {
 	where  map[string]int    // osquery column → place
 	names  []string          // of the row before, and their places
 	places []int
-	object object
-	rest   []pair
+	object event.Object
+	rest   []event.Pair
 	texts  []byte // the rest objects of a batch
 }
 
@@ -379,9 +381,9 @@ func (r *rowWriter) write(p *part, batch []int32) error {
 			column[i] = null
 		}
 	}
-	r.object.reset()
+	r.object.Reset()
 	r.texts = r.texts[:0]
-	query := parquet.ByteArrayValue([]byte(validText(p.query)))
+	query := parquet.ByteArrayValue([]byte(event.ValidText(p.query)))
 	for i, n := range batch {
 		en := &p.entries[n]
 		r.values[f.time][i] = parquet.Int64Value(en.time)
@@ -401,7 +403,7 @@ func (r *rowWriter) write(p *part, batch []int32) error {
 			r.values[f.decorations][i] = parquet.ByteArrayValue(en.decorations).Level(0, 1, f.decorations)
 		}
 		if en.tags != nil {
-			r.values[f.tags][i] = parquet.ByteArrayValue(en.tags).Level(0, 1, f.tags)
+			r.values[f.tags][i] = parquet.ByteArrayValue(en.tags.array).Level(0, 1, f.tags)
 		}
 		r.row(i, en.columns)
 	}
@@ -416,33 +418,33 @@ func (r *rowWriter) write(p *part, batch []int32) error {
 // row puts the osquery columns of the batch's i-th row in their places.
 func (r *rowWriter) row(i int, columns []byte) {
 	rest := r.w.fixed.rest
-	pairs, ok := r.object.read(columns)
+	pairs, ok := r.object.Read(columns)
 	if !ok {
 		if len(columns) > 0 {
-			r.values[rest][i] = parquet.ByteArrayValue([]byte(validText(string(columns)))).Level(0, 1, rest)
+			r.values[rest][i] = parquet.ByteArrayValue([]byte(event.ValidText(string(columns)))).Level(0, 1, rest)
 		}
 		return
 	}
 	r.rest = r.rest[:0]
 	for j, p := range pairs {
 		place := -1
-		if j < len(r.names) && string(p.name) == r.names[j] {
+		if j < len(r.names) && string(p.Name) == r.names[j] {
 			place = r.places[j]
 		} else {
-			if known, ok := r.where[string(p.name)]; ok {
+			if known, ok := r.where[string(p.Name)]; ok {
 				place = known
 			}
-			r.names, r.places = append(r.names[:min(j, len(r.names))], string(p.name)), append(r.places[:min(j, len(r.places))], place)
+			r.names, r.places = append(r.names[:min(j, len(r.names))], string(p.Name)), append(r.places[:min(j, len(r.places))], place)
 		}
 		if place < 0 {
 			r.rest = append(r.rest, p)
 			continue
 		}
-		r.values[place][i] = parquet.ByteArrayValue(p.value).Level(0, 1, place)
+		r.values[place][i] = parquet.ByteArrayValue(p.Value).Level(0, 1, place)
 	}
 	if len(r.rest) > 0 {
 		from := len(r.texts)
-		r.texts = appendObject(r.texts, r.rest)
+		r.texts = event.AppendObject(r.texts, r.rest)
 		r.values[rest][i] = parquet.ByteArrayValue(r.texts[from:]).Level(0, 1, rest)
 	}
 }

@@ -1,4 +1,4 @@
-package search
+package event
 
 import (
 	"bytes"
@@ -8,30 +8,28 @@ import (
 	"unsafe"
 )
 
-// An event's columns are a flat JSON object of strings, and millions of them
-// pass by, so that they are read and written here instead of by encoding/json,
-// with the same outcome: of a name given twice the last value counts, and what
-// is not valid UTF-8 becomes U+FFFD.
-
-// pair is one column of a row.
-type pair struct {
-	name, value []byte
+// Pair is one column of a row.
+type Pair struct {
+	Name, Value []byte
 }
 
-// object reads flat JSON objects of strings. What it returns is valid until
-// the scratch is reset.
-type object struct {
+// Object reads flat JSON objects of strings, as an event's columns and decorations
+// are. Millions of them pass by, so that they are read and written here instead of
+// by encoding/json, with the same outcome: of a name given twice the last value
+// counts, and what is not valid UTF-8 becomes U+FFFD. What it returns is valid
+// until Reset. Not safe for concurrent use.
+type Object struct {
 	scratch []byte // unescaped texts
-	pairs   []pair
+	pairs   []Pair
 }
 
-// reset forgets all texts handed out.
-func (o *object) reset() { o.scratch = o.scratch[:0] }
+// Reset forgets all texts handed out.
+func (o *Object) Reset() { o.scratch = o.scratch[:0] }
 
-// read returns the pairs of the object in text, or false when that is anything
+// Read returns the pairs of the object in text, or false when that is anything
 // but an object of strings. The texts alias text or the scratch; the slice is
 // valid until the next read.
-func (o *object) read(text []byte) ([]pair, bool) {
+func (o *Object) Read(text []byte) ([]Pair, bool) {
 	o.pairs = o.pairs[:0]
 	i := skipSpace(text, 0)
 	if i >= len(text) || text[i] != '{' {
@@ -41,15 +39,15 @@ func (o *object) read(text []byte) ([]pair, bool) {
 		return o.pairs, skipSpace(text, i+1) == len(text)
 	}
 	for {
-		var p pair
+		var p Pair
 		var ok bool
-		if p.name, i, ok = o.text(text, i); !ok {
+		if p.Name, i, ok = o.text(text, i); !ok {
 			return nil, false
 		}
 		if i = skipSpace(text, i); i >= len(text) || text[i] != ':' {
 			return nil, false
 		}
-		if p.value, i, ok = o.text(text, skipSpace(text, i+1)); !ok {
+		if p.Value, i, ok = o.text(text, skipSpace(text, i+1)); !ok {
 			return nil, false
 		}
 		o.pairs = append(o.pairs, p)
@@ -75,7 +73,7 @@ func skipSpace(text []byte, i int) int {
 }
 
 // text reads the string that starts at i and returns where it ends.
-func (o *object) text(text []byte, i int) ([]byte, int, bool) {
+func (o *Object) text(text []byte, i int) ([]byte, int, bool) {
 	if i >= len(text) || text[i] != '"' {
 		return nil, 0, false
 	}
@@ -87,7 +85,7 @@ func (o *object) text(text []byte, i int) ([]byte, int, bool) {
 	s := text[i : i+n]
 	if bytes.IndexByte(s, '\\') < 0 {
 		if !utf8.Valid(s) {
-			s = []byte(validText(string(s)))
+			s = []byte(ValidText(string(s)))
 		}
 		return s, i + n + 1, true
 	}
@@ -114,7 +112,7 @@ func (o *object) text(text []byte, i int) ([]byte, int, bool) {
 
 // unescape appends s to the scratch if it has nothing but the short escapes
 // and ASCII, as Windows paths have, and leaves the rest to its caller.
-func (o *object) unescape(s []byte) bool {
+func (o *Object) unescape(s []byte) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c >= utf8.RuneSelf || c < ' ' {
@@ -140,38 +138,39 @@ func (o *object) unescape(s []byte) bool {
 	return true
 }
 
-// lookup returns the value of a column, and whether there is one.
-func lookup(pairs []pair, name string) (value []byte, found bool) {
+// Lookup returns the value of a column, and whether there is one.
+func Lookup(pairs []Pair, name string) (value []byte, found bool) {
 	for _, p := range slices.Backward(pairs) { // the last one counts
-		if string(p.name) == name {
-			return p.value, true
+		if string(p.Name) == name {
+			return p.Value, true
 		}
 	}
 	return nil, false
 }
 
-// appendObject appends the object of the pairs, sorted by name and each name
+// AppendObject appends the object of the pairs, sorted by name and each name
 // once. It reorders pairs.
-func appendObject(dst []byte, pairs []pair) []byte {
-	slices.SortStableFunc(pairs, func(a, b pair) int { return bytes.Compare(a.name, b.name) })
+func AppendObject(dst []byte, pairs []Pair) []byte {
+	slices.SortStableFunc(pairs, func(a, b Pair) int { return bytes.Compare(a.Name, b.Name) })
 	dst = append(dst, '{')
 	first := true
 	for i, p := range pairs {
-		if i+1 < len(pairs) && bytes.Equal(p.name, pairs[i+1].name) {
+		if i+1 < len(pairs) && bytes.Equal(p.Name, pairs[i+1].Name) {
 			continue // the last one counts
 		}
 		if !first {
 			dst = append(dst, ',')
 		}
 		first = false
-		dst = appendString(dst, p.name)
+		dst = appendString(dst, p.Name)
 		dst = append(dst, ':')
-		dst = appendString(dst, p.value)
+		dst = appendString(dst, p.Value)
 	}
 	return append(dst, '}')
 }
 
 func appendString(dst, s []byte) []byte {
+	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	from := 0
 	for i, c := range s {
@@ -190,15 +189,15 @@ func appendString(dst, s []byte) []byte {
 		case '\t':
 			dst = append(dst, '\\', 't')
 		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 		}
 	}
 	dst = append(dst, s[from:]...)
 	return append(dst, '"')
 }
 
-// encodeTags returns the JSON array of a node's tags, nil for none.
-func encodeTags(tags []string) []byte {
+// EncodeTags returns the JSON array of a node's tags, nil for none.
+func EncodeTags(tags []string) []byte {
 	if len(tags) == 0 {
 		return nil
 	}
@@ -207,13 +206,13 @@ func encodeTags(tags []string) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, []byte(validText(t)))
+		b = appendString(b, []byte(ValidText(t)))
 	}
 	return append(b, ']')
 }
 
-// decodeTags undoes encodeTags. What is no such array has no tags.
-func decodeTags(b []byte) []string {
+// DecodeTags undoes EncodeTags. What is no such array has no tags.
+func DecodeTags(b []byte) []string {
 	var tags []string
 	if len(b) == 0 || json.Unmarshal(b, &tags) != nil {
 		return nil
@@ -221,16 +220,17 @@ func decodeTags(b []byte) []string {
 	return tags
 }
 
-// validText returns s with every byte that is not UTF-8 replaced by U+FFFD, as
+// ValidText returns s with every byte that is not UTF-8 replaced by U+FFFD, as
 // encoding/json does, since other readers of Parquet refuse a file for it.
-func validText(s string) string {
+func ValidText(s string) string {
 	if utf8.ValidString(s) {
 		return s
 	}
 	return string([]rune(s))
 }
 
-// peek returns b as a string, which is valid as long as b is not changed.
-func peek(b []byte) string {
+// Peek returns b as a string, which is valid only as long as b is not
+// changed.
+func Peek(b []byte) string {
 	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // saves a copy of each distinct value of a column searched
 }
