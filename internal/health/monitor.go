@@ -161,7 +161,7 @@ func (m *Monitor) Run(ctx context.Context) error {
 
 // Judge looks at all nodes now.
 func (m *Monitor) Judge(ctx context.Context) error {
-	now := m.Now()
+	now := m.Now().Truncate(time.Microsecond) // as stores keep it
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.moments(ctx); err != nil {
