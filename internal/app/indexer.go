@@ -87,6 +87,7 @@ func (i *indexer) index(ctx context.Context, m stream.Message) error {
 		case m.Seq > i.start:
 		case b.LogType == event.LiveLog:
 			i.live.replay(&b)
+		case b.LogType == event.ServerLog:
 		default:
 			i.seen.Replay(&b)
 		}

@@ -26,6 +26,15 @@ const StatusQuery = "osquery:status"
 // are never repeated: the server makes them.
 const LiveLog = "live"
 
+// ServerLog is the log type of batches that the server makes of what it finds
+// out itself; ServerPrefix is that of their query names, which no rule believes of
+// an agent's. FindingQuery is the name of those about how nodes fare.
+const (
+	ServerLog    = "server"
+	ServerPrefix = "muster:"
+	FindingQuery = ServerPrefix + "health"
+)
+
 // Event is one row that a node logged, or one line of its own log.
 type Event struct {
 	// Time is when it happened by the node's clock, or when it was received if
@@ -70,7 +79,7 @@ type Batch struct {
 	HostIdentifier string
 	Received       time.Time
 	Tags           []string // of the node at that time
-	LogType        string   // osquery.LogTypeResult, LogTypeStatus or LiveLog
+	LogType        string   // osquery.LogTypeResult, LogTypeStatus, LiveLog or ServerLog
 	// Joins says that the agent will send these lines again together with those
 	// of its batch before, if it sends any again: they were one request, or the
 	// request repeated lines that were stored before. See Seen.
