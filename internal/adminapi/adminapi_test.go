@@ -32,6 +32,7 @@ import (
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
+	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
@@ -65,6 +66,7 @@ type world struct {
 	changes   *change.Service
 	monitor   *rollout.Monitor
 	rollouts  *rollout.Engine
+	rules     *rule.Engine
 }
 
 // auditStore fails when told to.
@@ -104,6 +106,9 @@ func newWorld(t *testing.T) *world {
 	trail := audit.NewLog(auditStore{w.store, w.mute}, time.Now)
 	w.resources(trail, log)
 	w.carving(trail, keyer, log)
+	w.rules = rule.NewEngine(rule.Options{
+		Catalog: w.publisher.Catalog(), Registry: w.registry, Tags: w.store, Store: w.store, Policy: shippedPolicy(), Log: log, Now: time.Now,
+	})
 	accounts := account.New(w.store, keyer, time.Now)
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
@@ -114,6 +119,7 @@ func newWorld(t *testing.T) *world {
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
 		Carves: w.carves, CarveList: w.store, Vault: w.vault,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
+		Rules: w.rules,
 		TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
 			Audit: trail, Log: log, Now: time.Now,
@@ -258,8 +264,8 @@ func TestRoutes(t *testing.T) {
 		if r.Permission == account.Public {
 			continue
 		}
-		// Counting what a selector means takes a body; it changes nothing.
-		if r.Method != http.MethodGet && strings.HasSuffix(string(r.Permission), ".read") && name != "POST /api/v1/live/preview" && name != "POST /api/v1/carves/check" {
+		// Counting what a selector or rule means takes a body; it changes nothing.
+		if r.Method != http.MethodGet && strings.HasSuffix(string(r.Permission), ".read") && name != "POST /api/v1/live/preview" && name != "POST /api/v1/carves/check" && name != "POST /api/v1/rules/test" {
 			t.Errorf("%s needs %q only, though it changes something", name, r.Permission)
 		}
 		path := strings.NewReplacer("{id}", "x", "{name}", "x", "{profile}", "heap").Replace(r.Path)

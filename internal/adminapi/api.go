@@ -29,6 +29,7 @@ import (
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
+	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/trigger"
 )
 
@@ -137,6 +138,7 @@ type Options struct {
 
 	Triggers     *trigger.Service
 	TriggerStore TriggerStore
+	Rules        *rule.Engine
 
 	Changes     *change.Service
 	ChangeStore ChangeStore
@@ -175,6 +177,8 @@ type API struct {
 	large   largeTurns
 	hooks   hookLimits
 	results results
+
+	ruleTests chan struct{} // taken while a rule is tested
 }
 
 // Route is one line of the route table.
@@ -194,6 +198,7 @@ const (
 func New(o Options) *API {
 	a := &API{
 		Options: o, started: o.Now(), large: newLargeTurns(), hooks: newHookLimits(o.Now), results: newResults(o.Results),
+		ruleTests: make(chan struct{}, testAtOnce),
 	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Muster", o.Version)
@@ -211,6 +216,7 @@ func New(o Options) *API {
 	a.registerSecrets()
 	a.registerLive()
 	a.registerTriggers(mux)
+	a.registerRules()
 	a.registerCarves()
 	a.registerLivePreview()
 	a.registerLiveResults()

@@ -33,6 +33,7 @@ import (
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/pki"
+	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/stream"
@@ -68,6 +69,7 @@ type App struct {
 	registry *node.Registry
 	live     *live.Coordinator
 	triggers *trigger.Service
+	rules    *rule.Engine
 	carves   *carve.Service
 	carved   carveMetrics
 	audit    *audit.Log
@@ -118,6 +120,7 @@ func New(ctx context.Context, cfg config.Server, version string, log *slog.Logge
 		{"carves", a.openCarves},
 		{"stream", a.openStream},
 		{"events", a.openEvents},
+		{"rules", a.openRules},
 		{"accounts", a.openAccounts},
 		{"listeners", a.listen},
 	} {
@@ -327,6 +330,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.metrics = newMetrics(a)
 	a.registerAuditMetrics(a.metrics.registry)
 	a.registerCarveMetrics(a.metrics.registry)
+	a.metrics.registry.MustRegister(newRuleMetrics(a.rules))
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -339,7 +343,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer,
-		Triggers: a.triggers, TriggerStore: a.store,
+		Triggers: a.triggers, TriggerStore: a.store, Rules: a.rules,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
@@ -394,6 +398,7 @@ func (a *App) Run(ctx context.Context) error {
 		{"event reader", a.indexer.Run},
 		{"answer reader", a.readAnswers},
 		{"answers as events", a.indexAnswers},
+		{"rules", a.applyRules},
 		{"stream trimmer", a.trim},
 		{"certificate", a.cert.Run},
 		{"certificate renewal", a.renewCertificate},

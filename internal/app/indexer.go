@@ -250,6 +250,10 @@ func (a *App) trim(ctx context.Context) error {
 			a.log.WarnContext(ctx, "the stream could not be trimmed; retrying", "error", err)
 			continue
 		}
-		before = min(answers, a.engine.Position())
+		before, err = a.ruled(ctx, min(answers, a.engine.Position()))
+		if err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "how far rules are is not known; what they may not have looked at is not trimmed", "error", err)
+			before = 0
+		}
 	}
 }

@@ -387,7 +387,7 @@ func NewRulePlan(o Object) (*RulePlan, error) {
 	}
 	s, err := Compile(0, set)
 	if err != nil {
-		return nil, errs.Wrap(errs.Invalid, err, "the rule cannot be compiled")
+		return nil, errs.New(errs.Invalid, "%v", err)
 	}
 	return s.eventRules[0], nil
 }

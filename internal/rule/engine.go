@@ -152,13 +152,7 @@ func (e *Engine) tablesOf(ctx context.Context, plan *resource.Plan) func(tables 
 		if len(tables) == 0 {
 			return nil
 		}
-		names := map[string]bool{}
-		for name, read := range reads() {
-			if slices.ContainsFunc(tables, func(t string) bool { return slices.Contains(read, t) }) {
-				names[name] = true
-			}
-		}
-		return names
+		return Reads(tables, reads())
 	}
 }
 
