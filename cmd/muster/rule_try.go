@@ -174,6 +174,7 @@ func readEvent(decoder *event.Decoder, line []byte, use func(event.Record)) bool
 	if json.Unmarshal(line, &e) == nil && e.Query != "" && len(e.Columns) > 0 {
 		var r event.Record
 		r.Time, r.Received, r.NodeID, r.HostIdentifier = e.Time, e.ReceivedAt, e.NodeID, e.HostIdentifier
+		r.Epoch, r.Counter = e.Epoch, e.Counter
 		r.Query, r.Action, r.Columns, r.Decorations = e.Query, e.Action, e.Columns, e.Decorations
 		use(r)
 		return true

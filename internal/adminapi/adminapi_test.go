@@ -119,7 +119,7 @@ func newWorld(t *testing.T) *world {
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
 		Carves: w.carves, CarveList: w.store, Vault: w.vault,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
-		Rules: w.rules,
+		Rules:        w.rules,
 		TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
 			Audit: trail, Log: log, Now: time.Now,

@@ -107,12 +107,14 @@ func (c *compiler) name(n *ast.IdentifierNode) value {
 		return value{kind: isText, text: func(e *Event) (string, bool) { return e.Query, true }}
 	case "action":
 		return value{kind: isText, text: func(e *Event) (string, bool) { return e.Action, true }}
+	case "counter":
+		return value{kind: isNumber, number: func(e *Event) (float64, bool) { return float64(e.Counter), true }}
 	case "tags":
 		return value{kind: isTags}
 	case "columns", "decorations", "node":
 		return c.fail(n, "%s needs the name of a value, as %s", n.Value, map[string]string{"columns": "columns.path", "decorations": "decorations.host_uuid", "node": "node.hostname"}[n.Value])
 	}
-	return c.fail(n, "%q is not known; there are columns.NAME, decorations.NAME, node.NAME, tags, query and action", n.Value)
+	return c.fail(n, "%q is not known; there are columns.NAME, decorations.NAME, node.NAME, tags, query, action and counter", n.Value)
 }
 
 // member compiles columns.path, node.system_info.hardware_vendor and their like.

@@ -40,6 +40,7 @@ const (
 type Event struct {
 	Query       string
 	Action      string
+	Counter     int64 // how often the query gave results there before; 0 for the first run
 	Columns     osquery.Row
 	Decorations osquery.Row
 	Node        *node.Identity // nil if it is known no more

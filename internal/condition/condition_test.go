@@ -10,7 +10,7 @@ import (
 
 func sample() *Event {
 	return &Event{
-		Query: "pack_base_processes", Action: "added",
+		Query: "pack_base_processes", Action: "added", Counter: 3,
 		Columns: osquery.Row{
 			{Name: "path", Value: "/tmp/x"}, {Name: "pid", Value: "42"}, {Name: "load", Value: "0.5"}, {Name: "word", Value: "forty"},
 			{Name: "empty", Value: ""}, {Name: "addr", Value: "10.1.2.3"}, {Name: "addr6", Value: "::ffff:10.1.2.3"}, {Name: "version", Value: "5.9.1"},
@@ -43,6 +43,7 @@ func TestJudge(t *testing.T) {
 		`node.hostname == "web-1" and node.platform == "linux"`:            Yes,
 		`node.system_info.hardware_vendor == "Dell"`:                       Yes,
 		`"prod" in tags and "db" not in tags`:                              Yes,
+		`counter == 3 and counter > 0`:                                     Yes,
 		`query startsWith "pack_base_"`:                                    Yes,
 		`lower("ABC") == "abc" and upper(trim(" x ")) == "X"`:              Yes,
 		`len(columns.path) == 6`:                                           Yes,

@@ -32,7 +32,7 @@ type occurrence struct {
 func newOccurrence(b *event.Batch, e *event.Event, n *node.Identity, place event.Position, columns osquery.Row) occurrence {
 	o := occurrence{
 		raw: e, nodeID: b.NodeID, hostIdentifier: b.HostIdentifier, received: b.Received, place: place,
-		Event: condition.Event{Query: e.Query, Action: e.Action, Node: n, Tags: b.Tags},
+		Event: condition.Event{Query: e.Query, Action: e.Action, Counter: e.Counter, Node: n, Tags: b.Tags},
 	}
 	o.Columns, o.Decorations = osquery.AppendRow(columns, e.Columns), osquery.AppendRow(nil, e.Decorations)
 	return o
