@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,12 +124,28 @@ func (f ruleTestFlags) local(cmd *cobra.Command, name string, document []byte) (
 		return out, usagef("--events: %w", err)
 	}
 	defer in.Close() //nolint:errcheck // only read
-	trial := rule.NewTrial(rule.TrialOptions{Plan: plan, Nodes: f.nodes, First: f.first, Now: time.Now})
-	skipped, err := readEvents(in, trial.Look)
+	var events []event.Record
+	skipped, err := readEvents(in, func(r event.Record) {
+		if len(events) < maxFileEvents {
+			events = append(events, r)
+		} else {
+			out.Truncated = true
+		}
+	})
 	if err != nil {
 		return out, usagef("--events: %w", err)
 	}
+	truncated := out.Truncated
+	// A search gives the newest first; rules see events as they came.
+	slices.SortStableFunc(events, func(a, b event.Record) int { return a.Received.Compare(b.Received) })
+	trial := rule.NewTrial(rule.TrialOptions{Plan: plan, Nodes: f.nodes, First: f.first, Now: time.Now})
+	for _, r := range events {
+		trial.Look(r)
+	}
 	out = adminapi.RuleTestOf(plan, trial.Report(), eventDocument)
+	if truncated {
+		out.Notes = append(out.Notes, fmt.Sprintf("the file has over %d events; the rest was left out", maxFileEvents))
+	}
 	if skipped > 0 {
 		out.Notes = append(out.Notes, fmt.Sprintf("%d lines are no events; they were left out", skipped))
 	}
@@ -148,8 +165,11 @@ func eventDocument(r event.Record) adminapi.Event {
 	}
 }
 
-// maxEventLine bounds one line of a file of events.
-const maxEventLine = 16 << 20
+// Bounds of a file of events, which are in memory to be sorted.
+const (
+	maxEventLine  = 16 << 20
+	maxFileEvents = 1_000_000
+)
 
 // readEvents reads one event after the other, and says how many lines were none.
 func readEvents(in io.Reader, use func(event.Record)) (skipped int, err error) {

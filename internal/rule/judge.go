@@ -104,7 +104,7 @@ func (j *judge) look(p *resource.RulePlan, o *occurrence) (v verdict, key string
 
 // match counts a match in its window.
 func (j *judge) match(p *resource.RulePlan, o *occurrence, w *Window) verdict {
-	if !w.Fired.IsZero() && o.received.Sub(w.Fired) < time.Duration(p.Suppress) {
+	if p.Suppress > 0 && !w.Fired.IsZero() && o.received.Sub(w.Fired) < time.Duration(p.Suppress) {
 		return suppressed
 	}
 	if t := p.Threshold; t != nil {
