@@ -12,9 +12,18 @@ func sample() *Event {
 	return &Event{
 		Query: "pack_base_processes", Action: "added", Counter: 3,
 		Columns: osquery.Row{
-			{Name: "path", Value: "/tmp/x"}, {Name: "pid", Value: "42"}, {Name: "load", Value: "0.5"}, {Name: "word", Value: "forty"},
-			{Name: "empty", Value: ""}, {Name: "addr", Value: "10.1.2.3"}, {Name: "addr6", Value: "::ffff:10.1.2.3"}, {Name: "version", Value: "5.9.1"},
-			{Name: "odd name", Value: "odd"}, {Name: "path", Value: "second"}, {Name: "big", Value: "18446744073709551615"}, {Name: "nan", Value: "nan"},
+			{Name: "path", Value: "/tmp/x"},
+			{Name: "pid", Value: "42"},
+			{Name: "load", Value: "0.5"},
+			{Name: "word", Value: "forty"},
+			{Name: "empty", Value: ""},
+			{Name: "addr", Value: "10.1.2.3"},
+			{Name: "addr6", Value: "::ffff:10.1.2.3"},
+			{Name: "version", Value: "5.9.1"},
+			{Name: "odd name", Value: "odd"},
+			{Name: "path", Value: "second"},
+			{Name: "big", Value: "18446744073709551615"},
+			{Name: "nan", Value: "nan"},
 		},
 		Decorations: osquery.Row{{Name: "site", Value: "berlin"}},
 		Node: node.IdentityOf(node.Node{ID: "n1", Hostname: "web-1", Platform: "linux", Details: map[string]map[string]string{

@@ -128,7 +128,7 @@ func (d *doormanGroup) one(m map[string]any) (string, error) {
 	field, _ := m["field"].(string)
 	operator, _ := m["operator"].(string)
 	value := m["value"]
-	subject := ""
+	var subject string
 	switch field {
 	case "query_name":
 		subject = "query"

@@ -34,7 +34,7 @@ func TestRules(t *testing.T) {
 		}
 		for name, b := range map[string][]byte{dir + ".golden.yaml": text, dir + ".golden.notes": notes.Bytes()} {
 			if *update {
-				if err := os.WriteFile(name, b, 0o644); err != nil { //nolint:gosec // a golden file
+				if err := os.WriteFile(name, b, 0o644); err != nil {
 					t.Fatal(err)
 				}
 			}

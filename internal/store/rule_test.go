@@ -18,7 +18,7 @@ func testRuleWindows(t *testing.T, s *store.Store) {
 		Rule: "a", Key: "n1", Last: event.Position{Seq: 1 << 40, Index: 7}, Touched: start,
 		Hits: []rule.Hit{{At: start, Value: 1<<64 - 1}, {At: start.Add(time.Second)}},
 	}
-	b := rule.Window{Rule: "a", Key: "‮", Last: event.Position{Seq: 2}, Fired: start, Open: true, Touched: start.Add(time.Minute)}
+	b := rule.Window{Rule: "a", Key: "\u202e", Last: event.Position{Seq: 2}, Fired: start, Open: true, Touched: start.Add(time.Minute)}
 	ok(t, s.SaveWindows(ctx, []rule.Window{a, b}))
 	if diff := cmp.Diff([]rule.Window{b, a}, must(s.Windows(ctx, 10))(t)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
