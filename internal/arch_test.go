@@ -18,11 +18,12 @@ func layers() [][]string {
 		{"yamldoc"},                           // the language that people write
 		{"osquery"},                           // the language of agents
 		{"policy"},                            // what a text or setting may do
-		{"audit", "node", "event", "live", "account", "carve", "redact"}, // domain: decides
-		{"resource", "result"},                         // what agents run, and what they answered
+		{"audit", "node", "event", "live", "account", "carve", "alert", "redact"}, // domain: decides
+		{"condition"},          // what events may be asked for
+		{"resource", "result"}, // what agents run, and what they answered
 		{"foreign", "hostfiles", "rollout", "trigger"}, // how it comes, and how it goes out
 		{"health"},                          // how nodes fare
-		{"change"},                          // how it changes
+		{"change", "rule"},                  // how it changes, and what follows from events
 		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
 		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones
 		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool"}, // adapters

@@ -20,7 +20,7 @@ func newImportCommand() *cobra.Command {
 	var t target
 	cmd := &cobra.Command{Use: "import", Short: "Take over what another manager has", Args: noArgs, RunE: help}
 	t.flags(cmd)
-	cmd.AddCommand(newImportNodesCommand(&t), newImportResourcesCommand(&t))
+	cmd.AddCommand(newImportNodesCommand(&t), newImportResourcesCommand(&t), newImportRulesCommand(&t))
 	return cmd
 }
 

@@ -35,6 +35,7 @@ import (
 	"github.com/musterhq/muster/internal/redact"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
+	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
@@ -73,6 +74,7 @@ type world struct {
 	monitor   *rollout.Monitor
 	tails     *event.Tails
 	rollouts  *rollout.Engine
+	rules     *rule.Engine
 }
 
 // auditStore fails when told to.
@@ -114,6 +116,9 @@ func newWorld(t *testing.T) *world {
 	w.carving(trail, keyer, log)
 	w.redactions = redact.NewCounts(time.Now)
 	w.redactor = redact.New(redact.Options{Hash: func(s string) [32]byte { return keyer.Hash(node.PurposeRedaction, s) }, Counts: w.redactions})
+	w.rules = rule.NewEngine(rule.Options{
+		Catalog: w.publisher.Catalog(), Registry: w.registry, Tags: w.store, Store: w.store, Policy: shippedPolicy(), Log: log, Now: time.Now,
+	})
 	accounts := account.New(w.store, keyer, time.Now)
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
@@ -125,6 +130,7 @@ func newWorld(t *testing.T) *world {
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
 		Carves: w.carves, CarveList: w.store, Vault: w.vault, Redactor: w.redactor, Redactions: w.redactions,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
+		Rules:  w.rules,
 		Health: w.health, Findings: w.store, TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
 			Audit: trail, Log: log, Now: time.Now,
@@ -270,8 +276,8 @@ func TestRoutes(t *testing.T) {
 			continue
 		}
 		// Counting what a selector means takes a body; it changes nothing. So do a long search, and
-		// trying what is redacted.
-		asks := []string{"POST /api/v1/live/preview", "POST /api/v1/carves/check", "POST /api/v1/events/search", "POST /api/v1/redactions/test"}
+		// trying what is redacted, or what a rule means.
+		asks := []string{"POST /api/v1/live/preview", "POST /api/v1/carves/check", "POST /api/v1/events/search", "POST /api/v1/redactions/test", "POST /api/v1/rules/test"}
 		if r.Method != http.MethodGet && strings.HasSuffix(string(r.Permission), ".read") && !slices.Contains(asks, name) {
 			t.Errorf("%s needs %q only, though it changes something", name, r.Permission)
 		}

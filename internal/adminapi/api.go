@@ -30,6 +30,7 @@ import (
 	"github.com/musterhq/muster/internal/redact"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
+	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/trigger"
 )
 
@@ -143,6 +144,7 @@ type Options struct {
 
 	Triggers     *trigger.Service
 	TriggerStore TriggerStore
+	Rules        *rule.Engine
 
 	Health   NodeHealth
 	Findings FindingStore
@@ -186,6 +188,8 @@ type API struct {
 	large   largeTurns
 	hooks   hookLimits
 	results results
+
+	ruleTests chan struct{} // taken while a rule is tested
 }
 
 // Route is one line of the route table.
@@ -205,6 +209,7 @@ const (
 func New(o Options) *API {
 	a := &API{
 		Options: o, started: o.Now(), large: newLargeTurns(), hooks: newHookLimits(o.Now), results: newResults(o.Results),
+		ruleTests: make(chan struct{}, testAtOnce),
 	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Muster", o.Version)
@@ -222,6 +227,7 @@ func New(o Options) *API {
 	a.registerSecrets()
 	a.registerLive()
 	a.registerTriggers(mux)
+	a.registerRules()
 	a.registerCarves()
 	a.registerLivePreview()
 	a.registerLiveResults()

@@ -34,6 +34,7 @@ import (
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/pki"
+	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/search"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/stream"
@@ -71,6 +72,7 @@ type App struct {
 	registry *node.Registry
 	live     *live.Coordinator
 	triggers *trigger.Service
+	rules    *rule.Engine
 	carves   *carve.Service
 	carved   carveMetrics
 	audit    *audit.Log
@@ -126,6 +128,7 @@ func New(ctx context.Context, cfg config.Server, version string, log *slog.Logge
 		{"stream", a.openStream},
 		{"events", a.openEvents},
 		{"health of nodes", a.openHealth},
+		{"rules", a.openRules},
 		{"accounts", a.openAccounts},
 		{"listeners", a.listen},
 	} {
@@ -348,6 +351,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.registerCarveMetrics(a.metrics.registry)
 	a.metrics.registry.MustRegister(newHealthMetrics(a.health))
 	a.registerRedactionMetrics(a.metrics.registry)
+	a.metrics.registry.MustRegister(newRuleMetrics(a.rules))
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -360,7 +364,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer, Tails: a.indexer.tails,
-		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store,
+		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
@@ -415,6 +419,7 @@ func (a *App) Run(ctx context.Context) error {
 		{"event reader", a.indexer.Run},
 		{"answer reader", a.readAnswers},
 		{"answers as events", a.indexAnswers},
+		{"rules", a.applyRules},
 		{"stream trimmer", a.trim},
 		{"certificate", a.cert.Run},
 		{"certificate renewal", a.renewCertificate},

@@ -103,8 +103,8 @@ func (a *App) givesTag(name, tag string) bool {
 // watch looks at a batch of events on its way to the index: for evidence, and
 // for tags that queries' rows give.
 func (a *App) watch(b *event.Batch) {
-	if b.LogType == event.LiveLog || b.LogType == event.HealthLog {
-		return // it was asked, or is ours
+	if b.LogType == event.LiveLog || b.LogType == event.ServerLog {
+		return // it was asked, or is ours; not scheduled
 	}
 	a.runs.monitor.Note(b)
 	n := a.registry.Lookup(b.NodeID)

@@ -57,7 +57,7 @@ func (t teller) TellFindings(ctx context.Context, findings []health.Finding) err
 	for _, f := range findings {
 		b := byNode[f.NodeID]
 		if b == nil {
-			b = &event.Batch{NodeID: f.NodeID, Received: now, LogType: event.HealthLog}
+			b = &event.Batch{NodeID: f.NodeID, Received: now, LogType: event.ServerLog}
 			if n := t.registry.Lookup(f.NodeID); n != nil {
 				b.HostIdentifier, b.Tags, b.Revision = n.HostIdentifier, n.Tags, n.Revision()
 			}
@@ -76,7 +76,7 @@ func (t teller) TellFindings(ctx context.Context, findings []health.Finding) err
 // findingEvent is how a finding is an event: added when it opens, removed when it
 // closes. A moment is added.
 func findingEvent(f health.Finding) event.Event {
-	e := event.Event{Time: f.Opened, Query: event.HealthQuery, Action: event.Added}
+	e := event.Event{Time: f.Opened, Query: event.FindingQuery, Action: event.Added}
 	state := "open"
 	switch {
 	case f.Closed.Equal(f.Opened):

@@ -88,7 +88,7 @@ func (i *indexer) index(ctx context.Context, m stream.Message) error {
 		case m.Seq > i.start:
 		case b.LogType == event.LiveLog:
 			i.live.replay(&b)
-		case b.LogType == event.HealthLog: // the server's own, never repeated by an agent
+		case b.LogType == event.ServerLog:
 		default:
 			i.seen.Replay(&b)
 		}
@@ -259,6 +259,10 @@ func (a *App) trim(ctx context.Context) error {
 			a.log.WarnContext(ctx, "the stream could not be trimmed; retrying", "error", err)
 			continue
 		}
-		before = min(answers, a.engine.Position())
+		before, err = a.ruled(ctx, min(answers, a.engine.Position()))
+		if err != nil && ctx.Err() == nil {
+			a.log.WarnContext(ctx, "how far rules are is not known; what they may not have looked at is not trimmed", "error", err)
+			before = 0
+		}
 	}
 }

@@ -130,7 +130,7 @@ func (d *Decoder) result(line *fastjson.Value, received time.Time) {
 		Epoch:   integer(line.Get("epoch")),
 		Counter: integer(line.Get("counter")),
 	}
-	if strings.HasPrefix(e.Query, reserved) {
+	if strings.HasPrefix(e.Query, ServerPrefix) {
 		e.Query = "agent:" + e.Query // nobody speaks for the server
 	}
 	e.date(unix)

@@ -26,17 +26,15 @@ const StatusQuery = "osquery:status"
 // are never repeated: the server makes them.
 const LiveLog = "live"
 
-// HealthLog is the log type of batches that hold findings about nodes, which the
-// server makes, too, under HealthQuery: an added row when a finding opens, a removed
-// one when it closes.
-const HealthLog = "health"
-
-// HealthQuery is the query name of findings. What an agent logs under such a name
-// gets another.
-const HealthQuery = reserved + "health"
-
-// reserved begins the names of queries under which the server alone makes events.
-const reserved = "muster:"
+// ServerLog is the log type of batches that the server makes of what it finds
+// out itself; ServerPrefix is that of their query names, which what an
+// agent logs never has. FindingQuery is the name of those about how nodes fare:
+// an added row when a finding opens, a removed one when it closes.
+const (
+	ServerLog    = "server"
+	ServerPrefix = "muster:"
+	FindingQuery = ServerPrefix + "health"
+)
 
 // Event is one row that a node logged, or one line of its own log.
 type Event struct {
@@ -88,7 +86,7 @@ type Batch struct {
 	// Revision is the number of the revision whose config the node was served
 	// last, 0 if it asked for none since the server started.
 	Revision int64
-	LogType  string // osquery.LogTypeResult, LogTypeStatus or LiveLog
+	LogType  string // osquery.LogTypeResult, LogTypeStatus, LiveLog or ServerLog
 	// Joins says that the agent will send these lines again together with those
 	// of its batch before, if it sends any again: they were one request, or the
 	// request repeated lines that were stored before. See Seen.

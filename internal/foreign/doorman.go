@@ -65,7 +65,8 @@ func (c *collector) doormanTables(f *fields, base string) {
 	if f.take("tags") != nil {
 		c.note(f.source, "tags", "left out: give nodes their tags by enroll secrets, tag rules or by hand")
 	}
-	f.drop("alert rules and alerters cannot be imported; write them as rules", "rules", "alerters")
+	f.drop("alert rules are taken over by muster import rules --from doorman", "rules")
+	f.drop("alerters cannot be imported; write them as notifiers", "alerters")
 	f.drop("nodes are imported by their own command", "nodes")
 	f.done("it is no table of what agents run")
 }

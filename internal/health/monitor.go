@@ -135,7 +135,7 @@ func (m *Monitor) Handle(ctx context.Context, batches []event.Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range batches {
-		if b := &batches[i]; b.LogType != event.LiveLog && b.LogType != event.HealthLog && m.Fleet.Lookup(b.NodeID) != nil {
+		if b := &batches[i]; b.LogType != event.LiveLog && b.LogType != event.ServerLog && m.Fleet.Lookup(b.NodeID) != nil {
 			m.note(b, p)
 		}
 	}

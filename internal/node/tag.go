@@ -16,6 +16,7 @@ const (
 	secretSource = "secret:"
 	ruleSource   = "rule:"
 	querySource  = "query:"
+	matchSource  = "match:"
 )
 
 // SecretSource is the source of the tags that an enroll secret confers, or lets
@@ -28,12 +29,17 @@ func RuleSource(name string) string { return ruleSource + name }
 // QuerySource is the source of the tag that the rows of a query give.
 func QuerySource(name string) string { return querySource + name }
 
+// MatchSource is the source of the tags that a node got because a Rule matched an
+// event of it. They stay until a Rule or somebody takes them.
+func MatchSource(rule string) string { return matchSource + rule }
+
 // TagSource is a tag of a node and one of the sources that give it. The node has
 // the tag as long as any source gives it.
 type TagSource struct{ Tag, Source string }
 
 func (s TagSource) byHand() bool   { return s.Source == SourceHand }
 func (s TagSource) bySecret() bool { return strings.HasPrefix(s.Source, secretSource) }
+func (s TagSource) byMatch() bool  { return strings.HasPrefix(s.Source, matchSource) }
 func (s TagSource) byRule() bool   { return strings.HasPrefix(s.Source, ruleSource) }
 
 // query returns the name of the query that gives the tag.
@@ -85,12 +91,12 @@ func (t Tagging) Apply(sources []TagSource) []TagSource {
 }
 
 // TagByHand returns the sources of a node's tags after somebody set all of its
-// tags, sorted. A tag that is not among them goes with its sources, unless a
+// tags, sorted. A tag that is not among them goes with its sources, unless a tag
 // rule or a query gives it: it stays until that lets it go. One that the node
 // had already keeps its sources, and others are given by hand.
 func TagByHand(sources []TagSource, tags []string) []TagSource {
 	kept := slices.DeleteFunc(slices.Clone(sources), func(s TagSource) bool {
-		return (s.byHand() || s.bySecret()) && !slices.Contains(tags, s.Tag)
+		return (s.byHand() || s.bySecret() || s.byMatch()) && !slices.Contains(tags, s.Tag)
 	})
 	for _, tag := range tags {
 		if !slices.ContainsFunc(sources, func(s TagSource) bool { return s.Tag == tag }) {
@@ -98,6 +104,19 @@ func TagByHand(sources []TagSource, tags []string) []TagSource {
 		}
 	}
 	return SortTagSources(kept)
+}
+
+// Untag returns the taggings that take tags away from a node that matches of Rules
+// gave it. What other sources give stays.
+func Untag(id string, sources []TagSource, tags []string) []Tagging {
+	left := slices.DeleteFunc(slices.Clone(sources), func(s TagSource) bool { return s.byMatch() && slices.Contains(tags, s.Tag) })
+	var list []Tagging
+	for _, s := range sources {
+		if s.byMatch() && slices.Contains(tags, s.Tag) {
+			list = tagged(list, id, s.Source, left)
+		}
+	}
+	return list
 }
 
 // TagSpan is a time in which a source gave a node a tag.

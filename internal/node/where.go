@@ -213,6 +213,16 @@ func compareVersion(v string, with []uint64) (order int, ok bool) {
 	return 0, true
 }
 
+// CompareVersions orders two versions by the numbers at their beginning, a missing
+// one being 0: 5.9 is before 5.10.1; false if one of them has none.
+func CompareVersions(a, b string) (order int, ok bool) {
+	with, ok := appendVersion(nil, b)
+	if !ok {
+		return 0, false
+	}
+	return compareVersion(a, with)
+}
+
 func appendVersion(parts []uint64, s string) ([]uint64, bool) {
 	end := strings.IndexFunc(s, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
 	if end >= 0 {
@@ -317,7 +327,7 @@ func (p *whereParser) term() (test, error) {
 	if compares := !op.quoted && op.text != "" && strings.Contains("=!<>", op.text[:1]); !compares && (name == "all" || name == "none") {
 		return always(name == "all"), nil
 	}
-	if !knownAttribute(name) {
+	if !KnownAttribute(name) {
 		return nil, errs.Field(p.field, "has %q at character %d, which is no attribute; there are %s, and table.column of the enrolment, as system_info.hardware_vendor", key.text, key.at, strings.Join(attributeNames(), ", "))
 	}
 	p.keys = append(p.keys, name)
@@ -457,7 +467,8 @@ func detailTables() []string {
 	return []string{"os_version", "osquery_info", "platform_info", "system_info"}
 }
 
-func knownAttribute(name string) bool {
+// KnownAttribute reports whether nodes may have an attribute of that name; see Where.
+func KnownAttribute(name string) bool {
 	table, column, ok := strings.Cut(name, ".")
 	return slices.Contains(attributeNames(), name) || ok && column != "" && slices.Contains(detailTables(), table)
 }

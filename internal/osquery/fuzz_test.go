@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -211,6 +212,26 @@ func FuzzETag(f *testing.F) {
 		var text string
 		if json.Unmarshal(m["etag"], &text) == nil && ok && text != etag {
 			t.Errorf("%q: %q, want %q", body, etag, text)
+		}
+	})
+}
+
+// FuzzAppendRow: what the short way reads, the long way reads, too.
+func FuzzAppendRow(f *testing.F) {
+	f.Add([]byte(`{"a":"1","b":""}`))
+	f.Add([]byte(`{}`))
+	f.Add([]byte(`{"a": 1,"b":"\u0041"}`))
+	f.Add([]byte(`{"a":"x"}{`))
+	f.Add([]byte("{\"a\":\"\xff\n\"}"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got := AppendRow(Row{{Name: "first"}}, b)
+		want := Row{{Name: "first"}}
+		var r Row
+		if r.UnmarshalJSON(b) == nil {
+			want = append(want, r...)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", b, got, want)
 		}
 	})
 }

@@ -3,6 +3,8 @@ package osquery
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/valyala/fastjson"
 )
@@ -65,6 +67,65 @@ func (r *Row) UnmarshalJSON(b []byte) error {
 	}
 	*r = row(v)
 	return nil
+}
+
+// AppendRow appends the members of an object to a row that is used again and
+// again. Most objects, those of texts without escapes, cost one copy; others are
+// read as UnmarshalJSON reads them. What is no object adds nothing.
+func AppendRow(dst Row, object []byte) Row {
+	if len(object) == 0 {
+		return dst
+	}
+	if bytes.IndexByte(object, '\\') < 0 && utf8.Valid(object) {
+		if r, ok := appendPlain(dst, string(object)); ok {
+			return r
+		}
+	}
+	var r Row
+	if err := r.UnmarshalJSON(object); err != nil {
+		return dst
+	}
+	return append(dst, r...)
+}
+
+// appendPlain reads an object without spaces, escapes and anything but texts;
+// false if it is another.
+func appendPlain(dst Row, s string) (Row, bool) {
+	s, ok := strings.CutPrefix(s, "{")
+	if s == "}" {
+		return dst, ok
+	}
+	for ok {
+		var c Column
+		if c.Name, s, ok = bareText(s, `":`); !ok {
+			return nil, false
+		}
+		if c.Value, s, ok = bareText(s, `"`); !ok {
+			return nil, false
+		}
+		dst = append(dst, c)
+		if s == "}" {
+			return dst, true
+		}
+		s, ok = strings.CutPrefix(s, ",")
+	}
+	return nil, false
+}
+
+// bareText reads a text in quotes up to its end, which is as given. Control
+// characters must have been escaped.
+func bareText(s, end string) (text, rest string, ok bool) {
+	s, ok = strings.CutPrefix(s, `"`)
+	n := strings.IndexByte(s, '"')
+	if !ok || n < 0 || !strings.HasPrefix(s[n:], end) {
+		return "", "", false
+	}
+	for i := range n {
+		if s[i] < ' ' {
+			return "", "", false
+		}
+	}
+	return s[:n], s[n+len(end):], true
 }
 
 var (

@@ -95,11 +95,16 @@ func (s *Snapshot) asks(n *node.Identity) string {
 			b.WriteString(s.set.HashOf(t.who.key))
 		}
 	}
+	for _, r := range s.eventRules {
+		if r.Question != nil && r.Means(n) {
+			b.WriteString(r.Hash)
+		}
+	}
 	return b.String()
 }
 
-// AsksOther reports whether another snapshot has other enrollment queries or
-// triggers for a node, or changed ones; then is the node as that one makes it.
+// AsksOther reports whether another snapshot has other enrollment queries,
+// triggers or asking rules for a node, or changed ones; then is the node as that one makes it.
 func (s *Snapshot) AsksOther(n *node.Identity, other *Snapshot, then *node.Identity) bool {
 	return s.asks(n) != other.asks(then)
 }

@@ -97,6 +97,7 @@ func TestStore(t *testing.T) {
 		"ping":                  testPing,
 		"trigger token":         testTriggerToken,
 		"trigger firing":        testTriggerFiring,
+		"rule windows":          testRuleWindows,
 		"enrollment":            testEnrollment,
 		"carve":                 testCarve,
 		"carve list":            testCarveList,

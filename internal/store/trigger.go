@@ -79,6 +79,12 @@ func (s *Store) Fired(ctx context.Context, f trigger.FiredFilter) ([]trigger.Fir
 	return list, fail("read what a trigger started", err)
 }
 
+// Started implements [trigger.Store].
+func (s *Store) Started(ctx context.Context, liveID string) (there bool, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM live WHERE id = $1)`, text(liveID)).Scan(&there)
+	return there, fail("look for a live query", err)
+}
+
 // SaveFiring implements [trigger.Store].
 func (s *Store) SaveFiring(ctx context.Context, f trigger.Firing) error {
 	return fail("keep what a trigger starts", s.tx(ctx, func(t *tx) error {
@@ -86,7 +92,8 @@ func (s *Store) SaveFiring(ctx context.Context, f trigger.Firing) error {
 			return err
 		}
 		_, err := t.exec(ctx, `
-			INSERT INTO trigger_firing (live_id, name, node_id, dedup, received_at) VALUES ($1, $2, $3, $4, $5)`,
+			INSERT INTO trigger_firing (live_id, name, node_id, dedup, received_at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (live_id) DO NOTHING`,
 			f.LiveID, text(f.Trigger), text(f.NodeID), text(f.Dedup), micros(f.ReceivedAt))
 		return err
 	}))

@@ -79,6 +79,7 @@ type Stream struct {
 	batchers map[Subject]*batcher
 	last     map[Subject]*atomic.Uint64
 	free     func() (uint64, error)
+	maxBytes int64
 }
 
 // Open starts the embedded server and its stream, creating both in Dir when
@@ -91,6 +92,7 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxBytes
 	}
+	s.maxBytes = o.MaxBytes
 	s.server, err = server.NewServer(&server.Options{
 		ServerName: "muster", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: o.Dir, SyncAlways: true,
@@ -195,6 +197,9 @@ func (s *Stream) Bytes(ctx context.Context) (uint64, error) {
 	}
 	return info.State.Bytes, nil
 }
+
+// MaxBytes returns what the stream may take on disk.
+func (s *Stream) MaxBytes() int64 { return s.maxBytes }
 
 // Trim removes messages up to and with the given sequence. Only trim what
 // every reader that matters has finished with.

@@ -70,10 +70,6 @@ func deep(b []byte) bool {
 	return false
 }
 
-// NewPayload returns a payload of values that were decoded already, numbers as
-// json.Number: what a rule found.
-func NewPayload(document any) Payload { return Payload{document} }
-
 // text returns a text or number of the payload as a text.
 func (p Payload) text(at resource.Pointer) (string, error) {
 	v, ok := at.In(p.document)
@@ -122,16 +118,12 @@ func (p Payload) time(at resource.Pointer) (time.Time, error) {
 	return time.Unix(0, n), nil
 }
 
-// dedupOf returns what makes two payloads the same to a trigger.
-func dedupOf(t *resource.TriggerPlan, nodeID, sql string, p Payload) (string, error) {
-	key := nodeID + "\x00" + sql
-	if t.Dedup.Path != "" {
-		v, err := p.text(t.Dedup.Path)
-		if err != nil {
-			return "", errs.Field("dedup.path", "%v", err)
-		}
-		key = nodeID + "\x01" + v
+// dedupOf returns what makes two questions the same: what is said to, or else the
+// node and the text.
+func dedupOf(nodeID, sql, same string) string {
+	if same == "" {
+		same = nodeID + "\x00" + sql
 	}
-	sum := sha256.Sum256([]byte(key))
-	return hex.EncodeToString(sum[:]), nil
+	sum := sha256.Sum256([]byte(same))
+	return hex.EncodeToString(sum[:])
 }

@@ -6,6 +6,8 @@ package trigger
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -33,7 +35,10 @@ type Store interface {
 	// node or, if dedup is not "", by that. Of what was noted only what became a
 	// live query counts.
 	Fired(ctx context.Context, f FiredFilter) ([]Firing, error)
-	// SaveFiring keeps a firing; its live query need not be there yet.
+	// Started reports whether there is a live query of that id.
+	Started(ctx context.Context, liveID string) (bool, error)
+	// SaveFiring keeps a firing; its live query need not be there yet. One that is
+	// kept already stays.
 	SaveFiring(ctx context.Context, f Firing) error
 	// PruneFirings drops firings from before a time.
 	PruneFirings(ctx context.Context, before time.Time) error
@@ -138,14 +143,52 @@ func (s *Service) Lookup(name string) *resource.TriggerPlan {
 // Invalid for a payload that does not fit.
 func (s *Service) Fire(ctx context.Context, r Request) (Result, error) {
 	out, err := s.fire(ctx, r)
-	if err != nil && !errs.Is(err, errs.Internal) {
-		reason := ""
-		if known := errs.KindOf(err); known != errs.Internal {
-			reason = err.Error()
-		}
-		if err := s.Audit.Refused(ctx, r.Actor, "trigger.fire", r.Trigger, reason, nil); err != nil {
-			return Result{}, err
-		}
+	return s.told(ctx, r.Actor, actionFire, r.Trigger, out, err)
+}
+
+// Question is what one node is asked, for a trigger or a rule.
+type Question struct {
+	// Name is what it is counted and limited by: that of the trigger, rule:NAME.
+	Name string
+	// Source is the live query's.
+	Source   string
+	Template *policy.Template
+	Values   map[string]string // by parameter
+	Expires  time.Duration
+	// PerNode and Total are how many a minute may start under the name.
+	PerNode, Total int
+	// Window is how long the same again starts nothing; 0 for none. Same is what
+	// makes two the same, besides the name; "": the node and the finished text.
+	Window time.Duration
+	Same   string
+	// Event is the place in the stream of what a rule matched; "" for a trigger. One
+	// event asks once, however often it is read.
+	Event string
+
+	Actor      string
+	ReceivedAt time.Time
+}
+
+// Ask asks a node for a rule, with the errors of Fire. The same event again starts
+// nothing, also after a crash.
+func (s *Service) Ask(ctx context.Context, n *node.Identity, q Question) (Result, error) {
+	out, err := s.ask(ctx, n, q, actionAsk)
+	return s.told(ctx, q.Actor, actionAsk, q.Name, out, err)
+}
+
+// The actions in the audit log.
+const (
+	actionFire = "trigger.fire"
+	actionAsk  = "rule.query"
+)
+
+// told writes a refusal into the audit log.
+func (s *Service) told(ctx context.Context, actor, action, target string, out Result, err error) (Result, error) {
+	if err == nil || errs.Is(err, errs.Internal) {
+		return out, err
+	}
+	if err := s.Audit.Refused(ctx, actor, action, target, err.Error(), nil); err != nil {
+		return Result{}, err
 	}
 	return out, err
 }
@@ -159,42 +202,85 @@ func (s *Service) fire(ctx context.Context, r Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	if err := s.askable(n); err != nil {
+		return Result{}, err
+	}
 	// While another revision rolls out, the node's own says what it may be asked.
 	t := s.Catalog.Snapshot(n).Trigger(r.Trigger)
-	safe := s.Catalog.Plan().Safe
 	switch {
-	case n.Quarantined:
-		return Result{}, errs.New(errs.Forbidden, "the node is under quarantine; it is asked nothing")
-	case safe != nil && safe(n):
-		return Result{}, errs.New(errs.Forbidden, "the node is served the safe config in an emergency; it is asked nothing")
 	case t == nil:
 		return Result{}, errs.New(errs.Forbidden, "the trigger is not for that node yet: its revision rolls out")
 	case !t.Means(n):
 		return Result{}, errs.New(errs.Forbidden, "the trigger's selector does not mean that node")
 	}
-	sql, tier, err := s.text(t, r.Payload)
+	values, err := valuesOf(t, r.Payload)
 	if err != nil {
 		return Result{}, err
 	}
-	dedup, err := dedupOf(t, n.ID, sql, r.Payload)
-	if err != nil {
-		return Result{}, err
+	q := Question{
+		Name: t.Name, Source: t.Name, Template: t.Template, Values: values, Expires: t.ExpiresAfter(), PerNode: t.PerNode, Total: t.Total,
+		Window: time.Duration(t.Dedup.Window), Actor: r.Actor, ReceivedAt: r.ReceivedAt,
 	}
-	return s.start(ctx, t, n, r, live.Query{
-		ID: ident.New(), Kind: live.Trigger, Source: t.Name, SQL: sql, Tier: int(tier), Selector: node.Selector{Nodes: []string{n.ID}},
-		CreatedBy: r.Actor, ExpiresAt: s.Now().Add(t.ExpiresAfter()),
-	}, dedup)
+	if t.Dedup.Path != "" {
+		v, err := r.Payload.text(t.Dedup.Path)
+		if err != nil {
+			return Result{}, errs.Field("dedup.path", "%v", err)
+		}
+		q.Same = n.ID + "\x01" + v
+	}
+	return s.ask(ctx, n, q, actionFire)
 }
 
-// start counts, then starts. One payload of a trigger is at it at a time, so that
+// askable refuses nodes that are asked nothing.
+func (s *Service) askable(n *node.Identity) error {
+	safe := s.Catalog.Plan().Safe
+	switch {
+	case n.Quarantined:
+		return errs.New(errs.Forbidden, "the node is under quarantine; it is asked nothing")
+	case safe != nil && safe(n):
+		return errs.New(errs.Forbidden, "the node is served the safe config in an emergency; it is asked nothing")
+	}
+	return nil
+}
+
+func (s *Service) ask(ctx context.Context, n *node.Identity, question Question, action string) (Result, error) {
+	if err := s.askable(n); err != nil {
+		return Result{}, err
+	}
+	sql, tier, err := s.text(question)
+	if err != nil {
+		return Result{}, err
+	}
+	return s.start(ctx, n, question, action, live.Query{
+		ID: question.liveID(n.ID), Kind: live.Trigger, Source: question.Source, SQL: sql, Tier: int(tier), Selector: node.Selector{Nodes: []string{n.ID}},
+		CreatedBy: question.Actor, ExpiresAt: s.Now().Add(question.Expires),
+	})
+}
+
+// liveID returns the id of the live query: that of an event is always the same.
+func (q Question) liveID(nodeID string) string {
+	if q.Event == "" {
+		return ident.New()
+	}
+	sum := sha256.Sum256([]byte(q.Name + "\x00" + nodeID + "\x00" + q.Event))
+	const bytes = 8
+	return "rule-" + hex.EncodeToString(sum[:bytes])
+}
+
+// start counts, then starts. One question of a name is at it at a time, so that
 // none gets past a limit beside another.
-func (s *Service) start(ctx context.Context, t *resource.TriggerPlan, n *node.Identity, r Request, q live.Query, dedup string) (Result, error) {
-	turn := s.turn(t.Name)
+func (s *Service) start(ctx context.Context, n *node.Identity, asked Question, action string, q live.Query) (Result, error) {
+	turn := s.turn(asked.Name)
 	turn.Lock()
 	defer turn.Unlock()
-	now := s.Now()
-	if window := time.Duration(t.Dedup.Window); window > 0 {
-		same, err := s.Store.Fired(ctx, FiredFilter{Trigger: t.Name, Since: now.Add(-window), Dedup: dedup, Limit: 1})
+	now, dedup := s.Now(), dedupOf(n.ID, q.SQL, asked.Same)
+	if asked.Event != "" {
+		if there, err := s.Store.Started(ctx, q.ID); err != nil || there {
+			return Result{LiveID: q.ID, NodeID: n.ID, Duplicate: there}, err
+		}
+	}
+	if asked.Window > 0 {
+		same, err := s.Store.Fired(ctx, FiredFilter{Trigger: asked.Name, Since: now.Add(-asked.Window), Dedup: dedup, Limit: 1})
 		if err != nil {
 			return Result{}, err
 		}
@@ -202,25 +288,25 @@ func (s *Service) start(ctx context.Context, t *resource.TriggerPlan, n *node.Id
 			return Result{LiveID: same[0].LiveID, NodeID: same[0].NodeID, Duplicate: true}, nil
 		}
 	}
-	if err := s.countLimits(ctx, t, n.ID, now); err != nil {
+	if err := s.countLimits(ctx, asked, n.ID, now); err != nil {
 		return Result{}, err
 	}
-	detail := map[string]any{"trigger": t.Name, "node_id": n.ID, "sql": q.SQL, "tier": q.Tier, "received_at": r.ReceivedAt.UTC()}
-	if err := s.Audit.Record(ctx, r.Actor, "trigger.fire", q.ID, detail); err != nil {
+	detail := map[string]any{"trigger": asked.Name, "node_id": n.ID, "sql": q.SQL, "tier": q.Tier, "received_at": asked.ReceivedAt.UTC()}
+	if err := s.Audit.Record(ctx, asked.Actor, action, q.ID, detail); err != nil {
 		return Result{}, err
 	}
-	err := s.Store.SaveFiring(ctx, Firing{Trigger: t.Name, NodeID: n.ID, LiveID: q.ID, Dedup: dedup, ReceivedAt: r.ReceivedAt})
+	err := s.Store.SaveFiring(ctx, Firing{Trigger: asked.Name, NodeID: n.ID, LiveID: q.ID, Dedup: dedup, ReceivedAt: asked.ReceivedAt})
 	if err != nil {
 		return Result{}, err
 	}
 	if _, err := s.Live.Start(ctx, q, []*node.Identity{n}); err != nil {
-		return Result{}, fmt.Errorf("start the query of trigger %s: %w", t.Name, err)
+		return Result{}, fmt.Errorf("start the query of %s: %w", asked.Name, err)
 	}
 	return Result{LiveID: q.ID, NodeID: n.ID}, nil
 }
 
-func (s *Service) countLimits(ctx context.Context, t *resource.TriggerPlan, nodeID string, now time.Time) error {
-	fired, err := s.Store.Fired(ctx, FiredFilter{Trigger: t.Name, Since: now.Add(-time.Minute), Limit: t.Total})
+func (s *Service) countLimits(ctx context.Context, q Question, nodeID string, now time.Time) error {
+	fired, err := s.Store.Fired(ctx, FiredFilter{Trigger: q.Name, Since: now.Add(-time.Minute), Limit: q.Total})
 	if err != nil {
 		return err
 	}
@@ -231,16 +317,16 @@ func (s *Service) countLimits(ctx context.Context, t *resource.TriggerPlan, node
 		}
 	}
 	switch {
-	case len(fired) >= t.Total:
-		return errs.New(errs.Busy, "the trigger started %d queries within a minute; that is its limit", t.Total)
-	case mine >= t.PerNode:
-		return errs.New(errs.Busy, "the trigger started %d queries to that node within a minute; that is its limit", t.PerNode)
+	case len(fired) >= q.Total:
+		return errs.New(errs.Busy, "the trigger started %d queries within a minute; that is its limit", q.Total)
+	case mine >= q.PerNode:
+		return errs.New(errs.Busy, "the trigger started %d queries to that node within a minute; that is its limit", q.PerNode)
 	}
 	return nil
 }
 
-// turn returns the lock of a trigger. There are as many as triggers, which are
-// resources.
+// turn returns the lock of a trigger or rule. There are as many as those, which
+// are resources.
 func (s *Service) turn(name string) *sync.Mutex {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -250,18 +336,23 @@ func (s *Service) turn(name string) *sync.Mutex {
 	return s.turns[name]
 }
 
-// text binds the parameters and judges what came out: a value may make a text of
-// a higher tier than the template has.
-func (s *Service) text(t *resource.TriggerPlan, p Payload) (string, policy.Tier, error) {
+// valuesOf returns the values of a trigger's parameters.
+func valuesOf(t *resource.TriggerPlan, p Payload) (map[string]string, error) {
 	values := make(map[string]string, len(t.Parameters))
 	for name, parameter := range t.Parameters {
 		v, err := p.text(parameter.Path)
 		if err != nil {
-			return "", 0, errs.Field("parameters."+name, "%v", err)
+			return nil, errs.Field("parameters."+name, "%v", err)
 		}
 		values[name] = v
 	}
-	sql, err := t.Template.Render(values)
+	return values, nil
+}
+
+// text binds the parameters and judges what came out: a value may make a text of
+// a higher tier than the template has.
+func (s *Service) text(q Question) (string, policy.Tier, error) {
+	sql, err := q.Template.Render(q.Values)
 	if err != nil {
 		return "", 0, err
 	}
