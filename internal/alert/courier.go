@@ -370,7 +370,7 @@ func sift(group []Notification, silences Silences, now time.Time) (items []*pack
 		}
 		if len(keep) > 0 {
 			last := keep[len(keep)-1]
-			items = append(items, &pack{Item{ID: last.Seq, Action: last.Action, Alert: *a}, keep})
+			items = append(items, &pack{Item{ID: last.Seq, Action: last.Action, Alert: *a, Columns: last.Columns}, keep})
 		}
 	}
 	return items, outcomes
@@ -387,7 +387,7 @@ func (w *worker) send(ctx context.Context, route *Route, packs []*pack, more int
 			continue
 		}
 		for _, n := range p.rows {
-			m.Items = append(m.Items, Item{ID: n.Seq, Action: n.Action, Alert: n.Alert})
+			m.Items = append(m.Items, Item{ID: n.Seq, Action: n.Action, Alert: n.Alert, Columns: n.Columns})
 		}
 	}
 	m.ID = messageID(w.name, m.Items)

@@ -3,6 +3,7 @@ package alert
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -28,8 +29,9 @@ type Notification struct {
 	TriedAt   time.Time // first attempt that failed
 
 	// Told says that the notifier was told of the alert before.
-	Told  bool
-	Alert Alert // as it is now
+	Told    bool
+	Alert   Alert           // as it is now
+	Columns json.RawMessage // of its newest firing; nil if it has none
 }
 
 // Span is how long one notification took; zero for what is not known.
@@ -74,9 +76,10 @@ type Message struct {
 
 // Item is one alert of a message.
 type Item struct {
-	ID     int64 // of the notification: the same when it is told again
-	Action Action
-	Alert  Alert
+	ID      int64 // of the notification: the same when it is told again
+	Action  Action
+	Alert   Alert
+	Columns json.RawMessage // of the event of its newest firing, an object; nil without
 }
 
 // maxItems of a message: mails and chats show no more.

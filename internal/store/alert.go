@@ -307,7 +307,7 @@ func (s *Store) AlertCounts(ctx context.Context) (alert.Counts, error) {
 	}
 	list, err := all(ctx, s.read, func(row scanner) (v count, err error) {
 		return v, row.Scan(&v.state, &v.severity, &v.n)
-	}, `SELECT state, severity, count(*) FROM alert WHERE state <> 'resolved' GROUP BY state, severity`)
+	}, `SELECT state, severity, count(*) FROM alert WHERE state IN ('open', 'acknowledged') GROUP BY state, severity`)
 	for _, v := range list {
 		c.States[v.state] += v.n
 		if v.state == alert.Open {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"time"
@@ -13,14 +14,15 @@ import (
 var _ alert.Outbox = (*Store)(nil)
 
 // keepNotification puts one into the outbox. It is due with those of its group that
-// wait already and were not tried, so that they are told together.
+// wait already and were not tried, so that they are told together. The plus keeps
+// SQLite from looking through all of a notifier's instead of the group's.
 func (t *tx) keepNotification(ctx context.Context, seq int64, n alert.Notification) error {
 	_, err := t.exec(ctx, `
 		INSERT INTO notification (seq, notifier, group_key, alert_id, rule, action, state, due_at, silence, attempts, error,
 			event_time, received_at, matched_at, created_at, tried_at, delivered_at)
 		SELECT $1, CAST($2 AS TEXT), CAST($3 AS TEXT), $4, $5, $6, 'waiting', COALESCE((
 				SELECT min(o.due_at) FROM notification o WHERE o.notifier = CAST($2 AS TEXT) AND o.group_key = CAST($3 AS TEXT) AND o.state = 'waiting'
-				AND o.attempts = 0 AND o.silence = '' AND o.action <> 'reminded' AND o.due_at > $7 AND o.due_at < $8), CAST($8 AS BIGINT)), '', 0, '',
+				AND o.attempts = 0 AND o.silence = '' AND o.action <> 'reminded' AND +o.due_at > $7 AND +o.due_at < $8), CAST($8 AS BIGINT)), '', 0, '',
 			CAST($9 AS BIGINT), CAST($10 AS BIGINT), CAST($11 AS BIGINT), CAST($7 AS BIGINT), 0, 0`,
 		seq, text(n.Notifier), text(n.Group), n.AlertID, text(n.Rule), string(n.Action), micros(n.CreatedAt), micros(n.DueAt),
 		micros(n.EventTime), micros(n.Received), micros(n.Matched))
@@ -46,12 +48,16 @@ func scanNotification(row scanner, dest ...any) (n alert.Notification, err error
 func (s *Store) DueNotifications(ctx context.Context, notifier string, now time.Time, limit int) (due []alert.Notification, next time.Time, err error) {
 	due, err = all(ctx, s.read, func(row scanner) (n alert.Notification, err error) {
 		var told int
-		n, err = scanNotification(row, &told)
-		n.Told = told == 1
+		var columns string
+		n, err = scanNotification(row, &told, &columns)
+		if n.Told = told == 1; columns != "" {
+			n.Columns = json.RawMessage(columns)
+		}
 		return n, err
 	}, `
 		SELECT CASE WHEN EXISTS (SELECT 1 FROM notification d
-				WHERE d.alert_id = n.alert_id AND d.notifier = n.notifier AND d.state = 'delivered') THEN 1 ELSE 0 END, `+notificationColumns+`, `+alertColumns+`
+				WHERE d.alert_id = n.alert_id AND d.notifier = n.notifier AND d.state = 'delivered') THEN 1 ELSE 0 END,
+			COALESCE((SELECT s.columns FROM alert_sample s WHERE s.alert_id = n.alert_id ORDER BY s.number DESC LIMIT 1), ''), `+notificationColumns+`, `+alertColumns+`
 		FROM notification n JOIN alert a ON a.id = n.alert_id
 		WHERE n.notifier = $1 AND n.state = 'waiting' AND n.due_at <= $2 ORDER BY n.due_at, n.seq LIMIT $3`, text(notifier), micros(now), limit)
 	if err != nil || len(due) > 0 {
