@@ -16,6 +16,7 @@ import (
 	"github.com/wneessen/go-mail"
 
 	"github.com/musterhq/muster/internal/alert"
+	"github.com/musterhq/muster/internal/egress"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/resource"
 )
@@ -38,7 +39,9 @@ func (d *delivery) mail(ctx context.Context, e *resource.Email) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	c, err := d.mailClient(e)
+	line := &mailLine{guard: d.s.Guard}
+	defer line.close() // the library leaves it open when it cannot log in
+	c, err := d.mailClient(e, line)
 	if err != nil {
 		return "", err
 	}
@@ -160,7 +163,7 @@ func (v mailView) text() string {
 
 // mailClient returns a client of the mail server. TLS is not a matter of what the
 // server offers.
-func (d *delivery) mailClient(e *resource.Email) (*mail.Client, error) {
+func (d *delivery) mailClient(e *resource.Email, line *mailLine) (*mail.Client, error) {
 	host, port, err := net.SplitHostPort(e.Server)
 	if err != nil {
 		return nil, errs.New(errs.Invalid, "email.server is no host:port")
@@ -180,11 +183,12 @@ func (d *delivery) mailClient(e *resource.Email) (*mail.Client, error) {
 	config.ServerName = host
 	options := []mail.Option{
 		mail.WithPort(number), mail.WithTimeout(mailTimeout), mail.WithTLSConfig(config), mail.WithTLSPolicy(mail.TLSMandatory),
-		mail.WithDialContextFunc(d.dialMail(nil)),
+		mail.WithDialContextFunc(line.dial),
 	}
 	switch e.TLS {
 	case "tls":
-		options = append(options, mail.WithSSL(), mail.WithDialContextFunc(d.dialMail(config)))
+		line.tls = config
+		options = append(options, mail.WithSSL())
 	case "none":
 		options = append(options, mail.WithTLSPolicy(mail.NoTLS))
 	}
@@ -199,18 +203,28 @@ func (d *delivery) mailClient(e *resource.Email) (*mail.Client, error) {
 	return mail.NewClient(host, options...)
 }
 
-// dialMail dials through the guard, and with a config speaks TLS at once: the
-// library does not, where it does not dial itself. A connection ends with ctx.
-func (d *delivery) dialMail(config *tls.Config) mail.DialContextFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		c, err := d.s.Guard.DialContext(ctx, network, address)
-		if err != nil || config == nil {
-			return c, err
-		}
-		t := tls.Client(c, config)
-		if err := t.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(err, c.Close())
-		}
-		return t, nil
+// mailLine is the connection of one mail.
+type mailLine struct {
+	guard *egress.Guard
+	tls   *tls.Config // to speak TLS at once: the library does not, where it does not dial itself
+	conn  net.Conn
+}
+
+func (l *mailLine) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	c, err := l.guard.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	l.conn = c
+	if l.tls == nil {
+		return c, nil
+	}
+	t := tls.Client(c, l.tls)
+	return t, t.HandshakeContext(ctx)
+}
+
+func (l *mailLine) close() {
+	if l.conn != nil {
+		_ = l.conn.Close() // it may be closed
 	}
 }
