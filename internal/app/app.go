@@ -87,6 +87,8 @@ type App struct {
 	setupToken               string
 	witnesses                []*witness
 	enrollments              *trigger.Enrollments
+	alerts                   alerts
+	auditTold                bool // people were told that the audit log is broken; of signAudit alone
 
 	ready    atomic.Bool
 	stopping chan struct{} // closed when the server begins to stop
@@ -248,6 +250,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if err := a.openResources(ctx); err != nil {
 		return fmt.Errorf("what agents run: %w", err)
 	}
+	if err := a.openAlerts(ctx); err != nil {
+		return fmt.Errorf("alerts: %w", err)
+	}
 	if err := a.openLive(ctx); err != nil {
 		return err
 	}
@@ -327,6 +332,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.metrics = newMetrics(a)
 	a.registerAuditMetrics(a.metrics.registry)
 	a.registerCarveMetrics(a.metrics.registry)
+	a.registerAlertMetrics(a.metrics.registry)
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -410,6 +416,8 @@ func (a *App) Run(ctx context.Context) error {
 		{"tags of queries", a.runs.tagger.Run},
 		{"triggers", a.triggers.Run},
 		{"enrollment queries", a.enrollments.Run},
+		{"alerts", a.alerts.service.Run},
+		{"notifiers", a.alerts.courier.Run},
 	} {
 		group.Go(func() error {
 			if err := part.run(work); err != nil {

@@ -343,10 +343,14 @@ func TestWitness_run(t *testing.T) {
 			told = append(told, fmt.Sprintf("%d after %s", c.Size, time.Since(start).Round(time.Second)))
 			return away
 		}}
+		var alarms []string
+		alarm := func(_ context.Context, _ string, err error) {
+			alarms = append(alarms, fmt.Sprintf("%v after %s", err, time.Since(start).Round(time.Second)))
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
-			w.run(ctx, n, silent)
+			w.run(ctx, n, alarm, silent)
 			close(ended)
 		}()
 		grow := func(size int64) {
@@ -370,10 +374,20 @@ func TestWitness_run(t *testing.T) {
 		grow(9)
 		<-time.After(time.Hour)
 		synctest.Wait()
+		before := len(told)
+		away = errors.New("away")
+		grow(10)
+		<-time.After(6 * time.Minute)
+		away = nil
+		<-time.After(2 * time.Minute)
 		cancel()
 		<-ended
 		want := []string{"3 after 0s", "5 after 0s", "6 after 5s", "6 after 15s", "6 after 35s", "9 after 1m15s"}
-		if diff := cmp.Diff(want, told); diff != "" || w.told.Load() != 9 {
+		if diff := cmp.Diff(want, told[:before]); diff != "" || w.told.Load() != 10 {
+			t.Error(diff)
+		}
+		// The first may be of an alert from before the start.
+		if diff := cmp.Diff([]string{"<nil> after 0s", "away after 1h5m55s", "<nil> after 1h6m55s"}, alarms); diff != "" {
 			t.Error(diff)
 		}
 	})
