@@ -21,6 +21,7 @@ import (
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/adminapi"
+	"github.com/musterhq/muster/internal/alert"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/change"
@@ -65,6 +66,9 @@ type world struct {
 	changes   *change.Service
 	monitor   *rollout.Monitor
 	rollouts  *rollout.Engine
+	alerts    *alert.Service
+	courier   *alert.Courier
+	secrets   string // directory of notifiers' secrets
 }
 
 // auditStore fails when told to.
@@ -104,6 +108,7 @@ func newWorld(t *testing.T) *world {
 	trail := audit.NewLog(auditStore{w.store, w.mute}, time.Now)
 	w.resources(trail, log)
 	w.carving(trail, keyer, log)
+	w.alerting(log)
 	accounts := account.New(w.store, keyer, time.Now)
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
@@ -118,6 +123,7 @@ func newWorld(t *testing.T) *world {
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
 			Audit: trail, Log: log, Now: time.Now,
 		}),
+		Alerts: w.alerts, Courier: w.courier, AlertStore: w.store,
 		Evidence: w.monitor, Policy: shippedPolicy(),
 	})
 	s := httptest.NewServer(w.api)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/alert"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/change"
@@ -138,6 +139,10 @@ type Options struct {
 	Triggers     *trigger.Service
 	TriggerStore TriggerStore
 
+	Alerts     *alert.Service
+	Courier    *alert.Courier
+	AlertStore AlertStore
+
 	Changes     *change.Service
 	ChangeStore ChangeStore
 	Publisher   *change.Publisher
@@ -212,6 +217,7 @@ func New(o Options) *API {
 	a.registerLive()
 	a.registerTriggers(mux)
 	a.registerCarves()
+	a.registerAlerts()
 	a.registerLivePreview()
 	a.registerLiveResults()
 	a.registerSavedQueries()

@@ -183,7 +183,7 @@ func (d *decision) reopenBy(a *Alert, act Act) error {
 func (s *Service) Silence(ctx context.Context, silence Silence) (Silence, error) {
 	now := s.Now().UTC().Truncate(time.Microsecond)
 	silence.Match = slices.Clone(silence.Match)
-	if err := silence.check(now); err != nil {
+	if err := silence.Check(now); err != nil {
 		return Silence{}, err
 	}
 	silence.ID, silence.CreatedAt, silence.EndedBy = ident.New(), now, ""

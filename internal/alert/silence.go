@@ -35,8 +35,8 @@ func (s Silence) Active(now time.Time) bool {
 	return !now.Before(s.StartsAt) && now.Before(s.ExpiresAt)
 }
 
-// check completes a new silence, or says what is wrong with it.
-func (s *Silence) check(now time.Time) error {
+// Check completes a new silence, or says what is wrong with it.
+func (s *Silence) Check(now time.Time) error {
 	list, err := ParseMatchers("match", s.Match)
 	if err != nil {
 		return err

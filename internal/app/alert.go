@@ -14,7 +14,6 @@ import (
 	"github.com/musterhq/muster/internal/credential"
 	"github.com/musterhq/muster/internal/egress"
 	"github.com/musterhq/muster/internal/notify"
-	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
 )
 
@@ -25,32 +24,13 @@ type alerts struct {
 	metrics alertMetrics
 }
 
-// notifiers are those of the newest revision: they are about no node, so no stage
-// of a rollout is about them.
-type notifiers struct{ catalog *resource.Catalog }
-
-// Notifier implements [notify.Notifiers].
-func (n notifiers) Notifier(name string) *resource.NotifierPlan {
-	return n.catalog.Plan().Newest().Notifier(name)
-}
-
-// Routes implements [alert.Routes].
-func (n notifiers) Routes() []*alert.Route {
-	plans := n.catalog.Plan().Newest().Notifiers()
-	routes := make([]*alert.Route, 0, len(plans))
-	for _, p := range plans {
-		routes = append(routes, &p.Route)
-	}
-	return routes
-}
-
 // openAlerts comes after the registry and what agents run.
 func (a *App) openAlerts(context.Context) error {
 	allow, err := egress.ParseNetworks(a.cfg.EgressAllow)
 	if err != nil {
 		return fmt.Errorf("egress_allow: %w", err)
 	}
-	served := notifiers{a.catalog()}
+	served := a.catalog()
 	sender := notify.New(notify.Options{
 		Notifiers: served, Secrets: &credential.Reader{Dir: a.cfg.Secrets(), Getenv: os.LookupEnv}, Guard: &egress.Guard{Allow: allow},
 		PublicURL: a.cfg.PublicURL, Version: a.version,

@@ -294,3 +294,19 @@ func (s *Snapshot) Notifier(name string) *NotifierPlan {
 	}
 	return nil
 }
+
+var _ alert.Routes = (*Catalog)(nil)
+
+// Notifier returns a notifier of the newest revision by its name; nil without one.
+// Notifiers are about no node, so no stage of a rollout is about them.
+func (c *Catalog) Notifier(name string) *NotifierPlan { return c.Plan().Newest().Notifier(name) }
+
+// Routes implements [alert.Routes].
+func (c *Catalog) Routes() []*alert.Route {
+	plans := c.Plan().Newest().Notifiers()
+	routes := make([]*alert.Route, 0, len(plans))
+	for _, p := range plans {
+		routes = append(routes, &p.Route)
+	}
+	return routes
+}
