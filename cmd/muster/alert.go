@@ -47,6 +47,9 @@ func newAlertListCommand(t *target) *cobra.Command {
 		Example: `  muster alert list --min-severity high
   muster alert list --node web-1 --all`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 {
+				return usagef("--limit must be at least 1")
+			}
 			query := values(filter)
 			if !all && query.Get("state") == "" {
 				query.Set("state", "unresolved")
