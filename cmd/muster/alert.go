@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -264,8 +266,8 @@ func newAlertTailCommand(t *target) *cobra.Command {
 				}
 				return false, printAlertUpdate(cmd, &o, &u)
 			})
-			if cmd.Context().Err() != nil {
-				return nil // somebody pressed Ctrl-C, which is how it ends
+			if errors.Is(err, context.Canceled) {
+				err = nil // somebody pressed Ctrl-C, which is how it ends
 			}
 			return err
 		},

@@ -37,14 +37,12 @@ func (a *API) streamAlerts(ctx context.Context, in *streamAlertsInput) (*huma.St
 		ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
 		_, w := humago.Unwrap(ctx)
 		s := sse{w: w, c: http.NewResponseController(w), stopping: a.Stopping}
-		if err := a.followAlerts(ctx.Context(), after, s); err != nil && ctx.Context().Err() == nil {
-			a.report(ctx.Context(), "follow alerts", err)
-		}
+		a.report(ctx.Context(), "follow alerts", a.followAlerts(ctx.Context(), after, s))
 	}}, nil
 }
 
 // followAlerts sends what happens to alerts after an entry, until the client or the
-// server ends it.
+// server ends it, which is the error.
 func (a *API) followAlerts(ctx context.Context, after int64, s sse) error {
 	if err := s.send(EventReady, strconv.FormatInt(after, 10), struct{}{}); err != nil {
 		return err

@@ -75,8 +75,11 @@ func TestAlerts(t *testing.T) {
 		query url.Values
 		want  int
 	}{
-		{url.Values{"node": {"web-1"}}, 1}, {url.Values{"node": {"gone"}}, 0}, {url.Values{"state": {"unresolved"}, "min_severity": {"high"}}, 1},
-		{url.Values{"min_severity": {"critical"}}, 0}, {url.Values{"rule": {"r"}, "text": {"FOUND"}}, 1},
+		{url.Values{"node": {"web-1"}}, 1},
+		{url.Values{"node": {"gone"}}, 0},
+		{url.Values{"state": {"unresolved"}, "min_severity": {"high"}}, 1},
+		{url.Values{"min_severity": {"critical"}}, 0},
+		{url.Values{"rule": {"r"}, "text": {"FOUND"}}, 1},
 	} {
 		var page adminapi.AlertPage
 		if err := w.call("GET", "/alerts", c.query, nil, &page); err != nil || len(page.Alerts) != c.want || page.Counts["open"] != 1 || page.Open["high"] != 1 {

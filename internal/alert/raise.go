@@ -133,7 +133,7 @@ func (d *decision) take(a *Alert, f Firing, p Policy) {
 	}
 	a.mark(f)
 	d.touch(a)
-	d.change.Samples = append(d.change.Samples, AlertSample{a.ID, Sample{
+	d.change.Samples = append(d.change.Samples, SampleOf{a.ID, Sample{
 		Number: a.Count, At: d.now, Event: f.Event, EventTime: f.EventTime, Title: f.Title, Columns: f.Columns,
 	}})
 }

@@ -26,14 +26,14 @@ type Current struct {
 // Change is what a transaction keeps.
 type Change struct {
 	Alerts        []*Alert // changed or new, in the order in which they are kept
-	Samples       []AlertSample
+	Samples       []SampleOf
 	Entries       []Entry        // without Seq
 	Notifications []Notification // without Seq; DueAt is the latest time
 	Floods        []*Flood
 }
 
-// AlertSample is a sample of an alert.
-type AlertSample struct {
+// SampleOf is a sample of an alert.
+type SampleOf struct {
 	AlertID string
 	Sample
 }

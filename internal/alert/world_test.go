@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,9 +52,33 @@ func newWorld(t *testing.T, routes ...*alert.Route) *world {
 			r.GiveUp = alert.DefaultGiveUp
 		}
 	}
+	if err := os.WriteFile(w.path, empty(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	w.open()
 	return w
 }
+
+// empty returns a store without anything in it, as a file: making the tables is
+// most of what these tests would cost.
+var empty = sync.OnceValue(func() []byte {
+	dir, err := os.MkdirTemp("", "muster-alert-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		path := filepath.Join(dir, "state.db")
+		var s *store.Store
+		if s, err = store.Open(context.Background(), store.Options{URL: path, Log: slog.New(slog.DiscardHandler), Now: time.Now}); err == nil {
+			err = s.Close() // nothing is left in its log then
+		}
+		if err == nil {
+			var b []byte
+			if b, err = os.ReadFile(path); err == nil {
+				return b
+			}
+		}
+	}
+	panic(err) //nolint:forbidigo // there is no test to fail
+})
 
 // open makes what a server has after a start.
 func (w *world) open() {

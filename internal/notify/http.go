@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -88,9 +89,7 @@ func (d *delivery) post(ctx context.Context, target, ca string, body []byte, hea
 	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {
 		return "", errs.New(errs.Invalid, "its URL is neither https nor http")
 	}
-	for name, values := range head {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, head)
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "Muster/"+d.s.Version)
 	answer, err := client.Do(r)

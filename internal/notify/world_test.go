@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -130,9 +131,7 @@ func newReceiver(t *testing.T, secure bool) *receiver {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.got, r.bodies = append(r.got, req), append(r.bodies, string(b))
-		for k, v := range r.head {
-			w.Header()[k] = v
-		}
+		maps.Copy(w.Header(), r.head)
 		w.WriteHeader(r.status)
 		_, _ = io.WriteString(w, r.answer)
 	})

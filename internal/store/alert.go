@@ -185,7 +185,7 @@ func (t *tx) keepAlert(ctx context.Context, a *alert.Alert) error {
 }
 
 // keepSamples keeps the newest of each alert.
-func (t *tx) keepSamples(ctx context.Context, samples []alert.AlertSample) error {
+func (t *tx) keepSamples(ctx context.Context, samples []alert.SampleOf) error {
 	type place struct {
 		id   string
 		slot int64

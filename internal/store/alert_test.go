@@ -144,8 +144,14 @@ func testAlertList(t *testing.T, s *store.Store) {
 		f    alert.Filter
 		want int
 	}{
-		{alert.Filter{NodeID: "n2"}, 13}, {alert.Filter{Rule: "r"}, 12}, {alert.Filter{MinSeverity: alert.Medium}, 12}, {alert.Filter{State: alert.Resolved}, 0},
-		{alert.Filter{Unresolved: true, Text: "K0"}, 10}, {alert.Filter{Text: "host-1"}, 25}, {alert.Filter{Text: "%"}, 0}, {alert.Filter{Assignee: "ann"}, 0},
+		{alert.Filter{NodeID: "n2"}, 13},
+		{alert.Filter{Rule: "r"}, 12},
+		{alert.Filter{MinSeverity: alert.Medium}, 12},
+		{alert.Filter{State: alert.Resolved}, 0},
+		{alert.Filter{Unresolved: true, Text: "K0"}, 10},
+		{alert.Filter{Text: "host-1"}, 25},
+		{alert.Filter{Text: "%"}, 0},
+		{alert.Filter{Assignee: "ann"}, 0},
 	} {
 		list, _, err := s.Alerts(ctx, c.f)
 		ok(t, err)
