@@ -41,8 +41,10 @@ func TestNotifier_check(t *testing.T) {
 		{`{email: {server: "a:25", from: m@a, to: [b@c], tls: none}}`, "plain-mail"},
 		{`{}`, "one-way"},
 		{`{slack: {url: {file: a}}, webhook: {url: "https://a"}}`, "one-way"},
-		{`{slack: {url: {}}, selector: "tag =", min_severity: dire, match: ["rulez = x"], group_by: [foo], group_wait: 1ms, repeat: 1s, give_up: 10000h}`,
-			"bad-condition bad-key bad-reference bad-selector bad-severity range range range"},
+		{
+			`{slack: {url: {}}, selector: "tag =", min_severity: dire, match: ["rulez = x"], group_by: [foo], group_wait: 1ms, repeat: 1s, give_up: 10000h}`,
+			"bad-condition bad-key bad-reference bad-selector bad-severity range range range",
+		},
 		{`{webhook: {url: "http://u:p@a", url_from: {file: a}}}`, "one-url"},
 		{`{webhook: {url: "https://u:p@a", secret: {file: ../a}, headers: {Host: {env: HOME}}, body: "${titel}"}}`, "bad-header bad-reference bad-reference bad-template open-password"},
 		{`{webhook: {url: "file:///etc/passwd"}}`, "bad-url"},
