@@ -378,8 +378,10 @@ func TestWitness_run(t *testing.T) {
 		away = errors.New("away")
 		grow(10)
 		<-time.After(6 * time.Minute)
+		synctest.Wait()
 		away = nil
 		<-time.After(2 * time.Minute)
+		synctest.Wait()
 		cancel()
 		<-ended
 		want := []string{"3 after 0s", "5 after 0s", "6 after 5s", "6 after 15s", "6 after 35s", "9 after 1m15s"}
