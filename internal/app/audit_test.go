@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -334,14 +335,17 @@ func TestWitness_run(t *testing.T) {
 		n := audit.NewNotary(audit.NotaryOptions{Reader: entries, Shelf: entries, Keys: keys, Log: silent, Now: time.Now})
 		start := time.Now()
 		var told []string
-		var away error
+		var away atomic.Bool
 		w := &witness{name: "test", tell: func(_ context.Context, signed []byte) error {
 			c, err := audit.OpenCheckpoint(signed, keys.Verifier)
 			if err != nil {
 				t.Error(err)
 			}
 			told = append(told, fmt.Sprintf("%d after %s", c.Size, time.Since(start).Round(time.Second)))
-			return away
+			if away.Load() {
+				return errors.New("away")
+			}
+			return nil
 		}}
 		var alarms []string
 		alarm := func(_ context.Context, _ string, err error) {
@@ -362,7 +366,7 @@ func TestWitness_run(t *testing.T) {
 			synctest.Wait()
 		}
 		grow(3)
-		away = errors.New("away")
+		away.Store(true)
 		grow(5)
 		if lag := n.Size() - w.told.Load(); lag != 2 {
 			t.Errorf("lags by %d", lag)
@@ -370,16 +374,16 @@ func TestWitness_run(t *testing.T) {
 		grow(6)
 		<-time.After(40 * time.Second)
 		synctest.Wait()
-		away = nil
+		away.Store(false)
 		grow(9)
 		<-time.After(time.Hour)
 		synctest.Wait()
 		before := len(told)
-		away = errors.New("away")
+		away.Store(true)
 		grow(10)
 		<-time.After(6 * time.Minute)
 		synctest.Wait()
-		away = nil
+		away.Store(false)
 		<-time.After(2 * time.Minute)
 		synctest.Wait()
 		cancel()
