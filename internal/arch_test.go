@@ -14,7 +14,7 @@ import (
 func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable", "sheet"}, // vocabulary
-		{"seal"},                              // what nobody else may read at rest
+		{"seal", "credential"},                // what nobody else may read
 		{"yamldoc"},                           // the language that people write
 		{"osquery"},                           // the language of agents
 		{"policy"},                            // what a text or setting may do
@@ -22,11 +22,11 @@ func layers() [][]string {
 		{"condition"},          // what events may be asked for
 		{"resource", "result"}, // what agents run, and what they answered
 		{"foreign", "hostfiles", "rollout", "trigger"}, // how it comes, and how it goes out
-		{"health"},                          // how nodes fare
-		{"change", "rule"},                  // how it changes, and what follows from events
-		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
-		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones
-		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool"}, // adapters
+		{"health"},         // how nodes fare
+		{"change", "rule"}, // how it changes, and what follows from events
+		{"httpx", "agentwire", "agentconn", "egress"}, // how both sides speak HTTP
+		{"hostsql", "agent", "agenttest"},             // agents: ours, and simulated ones
+		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool", "notify"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents
 	}
@@ -37,6 +37,7 @@ func beside() map[string][]string {
 		"live":    {"node"},
 		"carve":   {"node", "live"},
 		"account": {"node", "audit"},
+		"alert":   {"node"},
 		"agent":   {"hostsql"},
 	}
 }

@@ -48,6 +48,14 @@ func TestUsage(t *testing.T) {
 		{[]string{"setup", "--url", "http://127.0.0.1:1"}, exitUsage, "--setup-token-file"},
 		{[]string{"login", "--url", "http://127.0.0.1:1", "--user", "x", "--password-file", "/nonexistent"}, exitUsage, "--password-file"},
 		{[]string{"config", "check"}, exitUsage, "--config"},
+		{[]string{"alert", "ack"}, exitUsage, "muster alert list"},
+		{[]string{"alert", "comment", "x"}, exitUsage, "-m"},
+		{[]string{"alert", "assign", "x"}, exitUsage, "name of a user"},
+		{[]string{"silence", "create", "rule = a", "-m", "b"}, exitUsage, "--for"},
+		{[]string{"silence", "create", "rule = a", "--for", "2h"}, exitUsage, "-m"},
+		{[]string{"silence", "create", "rule = a", "--for", "long", "-m", "b"}, exitUsage, "no duration"},
+		{[]string{"notifier", "retry"}, exitUsage, "--notifier"},
+		{[]string{"notifier", "retry", "x"}, exitUsage, "no number"},
 		{[]string{"version", "extra"}, exitUsage, "extra"},
 	} {
 		out, errOut, code := muster(t, c.args...)

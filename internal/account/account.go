@@ -48,6 +48,10 @@ const (
 	Emergency     Permission = "emergency.write"
 	TriggerWrite  Permission = "trigger.write" // make and revoke the tokens of triggers
 	CarveRead     Permission = "carve.read"
+	AlertRead     Permission = "alert.read"
+	AlertWrite    Permission = "alert.write"    // acknowledge, assign, comment, resolve, reopen
+	SilenceWrite  Permission = "silence.write"  // keep alerts from being told
+	NotifierWrite Permission = "notifier.write" // test notifiers, have dead letters told again
 	CarveRun      Permission = "carve.run"
 	CarveDownload Permission = "carve.download"
 	UserRead      Permission = "user.read"
@@ -60,7 +64,7 @@ func Permissions() []Permission {
 	return []Permission{
 		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, LiveApprove, EventRead, AuditRead, SystemRead,
 		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, CarveRead, CarveRun, CarveDownload,
-		TriggerWrite, UserRead, UserWrite,
+		TriggerWrite, AlertRead, AlertWrite, SilenceWrite, NotifierWrite, UserRead, UserWrite,
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/adminapi"
+	"github.com/musterhq/muster/internal/alert"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/change"
@@ -75,6 +76,9 @@ type world struct {
 	tails     *event.Tails
 	rollouts  *rollout.Engine
 	rules     *rule.Engine
+	alerts    *alert.Service
+	courier   *alert.Courier
+	secrets   string // directory of notifiers' secrets
 }
 
 // auditStore fails when told to.
@@ -119,6 +123,7 @@ func newWorld(t *testing.T) *world {
 	w.rules = rule.NewEngine(rule.Options{
 		Catalog: w.publisher.Catalog(), Registry: w.registry, Tags: w.store, Store: w.store, Policy: shippedPolicy(), Log: log, Now: time.Now,
 	})
+	w.alerting(log)
 	accounts := account.New(w.store, keyer, time.Now)
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
@@ -135,6 +140,7 @@ func newWorld(t *testing.T) *world {
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),
 			Audit: trail, Log: log, Now: time.Now,
 		}),
+		Alerts: w.alerts, Courier: w.courier, AlertStore: w.store,
 		Evidence: w.monitor, Policy: shippedPolicy(),
 	})
 	s := httptest.NewServer(w.api)

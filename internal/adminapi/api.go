@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/alert"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/change"
@@ -149,6 +150,10 @@ type Options struct {
 	Health   NodeHealth
 	Findings FindingStore
 
+	Alerts     *alert.Service
+	Courier    *alert.Courier
+	AlertStore AlertStore
+
 	Changes     *change.Service
 	ChangeStore ChangeStore
 	Publisher   *change.Publisher
@@ -229,6 +234,7 @@ func New(o Options) *API {
 	a.registerTriggers(mux)
 	a.registerRules()
 	a.registerCarves()
+	a.registerAlerts()
 	a.registerLivePreview()
 	a.registerLiveResults()
 	a.registerSavedQueries()

@@ -96,6 +96,8 @@ type App struct {
 	witnesses                []*witness
 	enrollments              *trigger.Enrollments
 	health                   *health.Monitor
+	alerts                   alerts
+	auditTold                bool // people were told that the audit log is broken; of signAudit alone
 
 	ready    atomic.Bool
 	stopping chan struct{} // closed when the server begins to stop
@@ -262,6 +264,9 @@ func (a *App) openState(ctx context.Context) (err error) {
 	if err := a.openResources(ctx); err != nil {
 		return fmt.Errorf("what agents run: %w", err)
 	}
+	if err := a.openAlerts(ctx); err != nil {
+		return fmt.Errorf("alerts: %w", err)
+	}
 	if err := a.openLive(ctx); err != nil {
 		return err
 	}
@@ -352,6 +357,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.metrics.registry.MustRegister(newHealthMetrics(a.health))
 	a.registerRedactionMetrics(a.metrics.registry)
 	a.metrics.registry.MustRegister(newRuleMetrics(a.rules))
+	a.registerAlertMetrics(a.metrics.registry)
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -364,7 +370,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer, Tails: a.indexer.tails,
-		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules,
+		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules, Alerts: a.alerts.service, Courier: a.alerts.courier, AlertStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
@@ -439,6 +445,8 @@ func (a *App) Run(ctx context.Context) error {
 		{"tags of queries", a.runs.tagger.Run},
 		{"triggers", a.triggers.Run},
 		{"enrollment queries", a.enrollments.Run},
+		{"alerts", a.alerts.service.Run},
+		{"notifiers", a.alerts.courier.Run},
 	} {
 		group.Go(func() error {
 			if err := part.run(work); err != nil {

@@ -90,13 +90,14 @@ func (a *App) openAuditKeys() (keys audit.Keys, made bool, err error) {
 func (a *App) signAudit(ctx context.Context) error {
 	var witnesses sync.WaitGroup
 	for _, w := range a.witnesses {
-		witnesses.Go(func() { w.run(ctx, a.notary, a.log) })
+		witnesses.Go(func() { w.run(ctx, a.notary, a.witnessAlarm, a.log) })
 	}
 	defer witnesses.Wait()
 	tick := time.NewTicker(checkpointEvery)
 	defer tick.Stop()
 	for {
 		a.settleAudit(ctx, a.audit.Flush)
+		a.auditAlarm(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -334,19 +335,26 @@ func TestWitness_run(t *testing.T) {
 		n := audit.NewNotary(audit.NotaryOptions{Reader: entries, Shelf: entries, Keys: keys, Log: silent, Now: time.Now})
 		start := time.Now()
 		var told []string
-		var away error
+		var away atomic.Bool
 		w := &witness{name: "test", tell: func(_ context.Context, signed []byte) error {
 			c, err := audit.OpenCheckpoint(signed, keys.Verifier)
 			if err != nil {
 				t.Error(err)
 			}
 			told = append(told, fmt.Sprintf("%d after %s", c.Size, time.Since(start).Round(time.Second)))
-			return away
+			if away.Load() {
+				return errors.New("away")
+			}
+			return nil
 		}}
+		var alarms []string
+		alarm := func(_ context.Context, _ string, err error) {
+			alarms = append(alarms, fmt.Sprintf("%v after %s", err, time.Since(start).Round(time.Second)))
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() {
-			w.run(ctx, n, silent)
+			w.run(ctx, n, alarm, silent)
 			close(ended)
 		}()
 		grow := func(size int64) {
@@ -358,7 +366,7 @@ func TestWitness_run(t *testing.T) {
 			synctest.Wait()
 		}
 		grow(3)
-		away = errors.New("away")
+		away.Store(true)
 		grow(5)
 		if lag := n.Size() - w.told.Load(); lag != 2 {
 			t.Errorf("lags by %d", lag)
@@ -366,14 +374,26 @@ func TestWitness_run(t *testing.T) {
 		grow(6)
 		<-time.After(40 * time.Second)
 		synctest.Wait()
-		away = nil
+		away.Store(false)
 		grow(9)
 		<-time.After(time.Hour)
+		synctest.Wait()
+		before := len(told)
+		away.Store(true)
+		grow(10)
+		<-time.After(6 * time.Minute)
+		synctest.Wait()
+		away.Store(false)
+		<-time.After(2 * time.Minute)
 		synctest.Wait()
 		cancel()
 		<-ended
 		want := []string{"3 after 0s", "5 after 0s", "6 after 5s", "6 after 15s", "6 after 35s", "9 after 1m15s"}
-		if diff := cmp.Diff(want, told); diff != "" || w.told.Load() != 9 {
+		if diff := cmp.Diff(want, told[:before]); diff != "" || w.told.Load() != 10 {
+			t.Error(diff)
+		}
+		// The first may be of an alert from before the start.
+		if diff := cmp.Diff([]string{"<nil> after 0s", "away after 1h5m55s", "<nil> after 1h6m55s"}, alarms); diff != "" {
 			t.Error(diff)
 		}
 	})

@@ -33,7 +33,7 @@ func (a *App) openResources(ctx context.Context) (err error) {
 	a.later("policy", a.runs.policy.Close)
 	var external []change.External
 	for _, text := range a.cfg.FreezeSource {
-		s, err := newFreezeSource(text, a.log, a.now)
+		s, err := newFreezeSource(text, a.freezeAlarm, a.log, a.now)
 		if err != nil {
 			return err
 		}
@@ -62,7 +62,7 @@ func (a *App) openResources(ctx context.Context) (err error) {
 		Publisher: a.runs.publisher, Audit: a.audit, People: a.people, Now: a.now,
 	})
 	a.runs.rollouts = rollout.NewEngine(rollout.Options{
-		Store: a.store, Fleet: a.registry, Catalog: catalog, Monitor: a.runs.monitor, Audit: a.audit,
+		Store: a.store, Fleet: a.registry, Catalog: catalog, Monitor: a.runs.monitor, Audit: rolloutAlarm{a.audit, a.alarm},
 		Freezer: a.runs.freezer, Reverter: a.runs.changes, Log: a.log, Now: a.now,
 	})
 	a.runs.retagger = node.NewRetagger(node.RetaggerOptions{
@@ -90,6 +90,9 @@ func (a *App) planChanged() {
 	a.runs.rollouts.Wake()
 	if a.enrollments != nil {
 		a.enrollments.Changed()
+	}
+	if a.alerts.courier != nil {
+		a.alerts.courier.Changed()
 	}
 }
 

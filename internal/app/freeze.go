@@ -20,6 +20,8 @@ import (
 type freezeSource struct {
 	name string
 	read func(ctx context.Context) ([]byte, error)
+	// tell is called when the answer changed, and with the first.
+	tell func(ctx context.Context, source, reason string, frozen bool)
 	log  *slog.Logger
 	now  func() time.Time
 
@@ -38,12 +40,12 @@ const (
 )
 
 // newFreezeSource returns a source by its path or URL.
-func newFreezeSource(text string, log *slog.Logger, now func() time.Time) (*freezeSource, error) {
+func newFreezeSource(text string, tell func(ctx context.Context, source, reason string, frozen bool), log *slog.Logger, now func() time.Time) (*freezeSource, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("freeze_source: %w", err)
 	}
-	s := &freezeSource{name: u.Redacted(), log: log, now: now}
+	s := &freezeSource{name: u.Redacted(), tell: tell, log: log, now: now}
 	switch u.Scheme {
 	case "http", "https":
 		s.read = fetch(u.String())
@@ -113,18 +115,24 @@ func (s *freezeSource) ask(ctx context.Context) {
 	if err == nil && answer.Frozen == nil {
 		err = errors.New("its answer has no frozen") //nolint:err113 // told to people
 	}
+	if reason, frozen, changed := s.take(answer.Frozen, answer.Reason, err); changed {
+		s.log.InfoContext(ctx, "the outside freeze changed", "frozen", frozen, "reason", reason)
+		s.tell(ctx, s.name, reason, frozen)
+	}
+}
+
+// take keeps an answer, and reports whether it is another than before.
+func (s *freezeSource) take(is *bool, why string, err error) (reason string, frozen, changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.frozen
+	was, first := s.frozen, s.asked.IsZero()
 	s.asked = s.now()
 	if err != nil {
 		s.frozen, s.reason = true, fmt.Sprintf("%s cannot be asked: %v", s.name, err)
 	} else {
-		s.frozen, s.reason = *answer.Frozen, fmt.Sprintf("%s: %s", s.name, answer.Reason)
+		s.frozen, s.reason = *is, fmt.Sprintf("%s: %s", s.name, why)
 	}
-	if s.frozen != was {
-		s.log.InfoContext(ctx, "the outside freeze changed", "frozen", s.frozen, "reason", s.reason)
-	}
+	return s.reason, s.frozen, s.frozen != was || first
 }
 
 // Frozen implements change.External.

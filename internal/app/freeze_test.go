@@ -1,11 +1,13 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,7 +30,9 @@ func TestFreezeSource(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "freeze.json")
 	now := time.Now()
 	for _, from := range []string{server.URL, path, "file://" + path} {
-		s, err := newFreezeSource(from, slog.New(slog.DiscardHandler), func() time.Time { return now })
+		var heard []bool
+		tell := func(_ context.Context, _, _ string, frozen bool) { heard = append(heard, frozen) }
+		s, err := newFreezeSource(from, tell, slog.New(slog.DiscardHandler), func() time.Time { return now })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,6 +61,9 @@ func TestFreezeSource(t *testing.T) {
 				t.Errorf("%s says %s: %v, %q", from, tt.answer, frozen, reason)
 			}
 		}
+		if want := []bool{false, true, false}; !slices.Equal(heard, want) {
+			t.Errorf("%s: people heard %v", from, heard)
+		}
 		now = now.Add(2 * askedFor)
 		if _, frozen := s.Frozen(); !frozen {
 			t.Error("an old answer counts")
@@ -65,7 +72,7 @@ func TestFreezeSource(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	gone, err := newFreezeSource(path, slog.New(slog.DiscardHandler), time.Now)
+	gone, err := newFreezeSource(path, func(context.Context, string, string, bool) {}, slog.New(slog.DiscardHandler), time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +80,7 @@ func TestFreezeSource(t *testing.T) {
 	if _, frozen := gone.Frozen(); !frozen {
 		t.Error("a lock that is gone is open")
 	}
-	if _, err := newFreezeSource("ftp://a/b", nil, nil); err == nil {
+	if _, err := newFreezeSource("ftp://a/b", nil, nil, nil); err == nil {
 		t.Error("ftp")
 	}
 }

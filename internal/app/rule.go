@@ -2,11 +2,9 @@ package app
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/musterhq/muster/internal/alert"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/stream"
@@ -20,20 +18,10 @@ func (a *App) openRules(ctx context.Context) error {
 		return err
 	}
 	a.rules = rule.NewEngine(rule.Options{
-		Catalog: a.catalog(), Registry: a.registry, Alerts: loggedAlerts{a.log}, Asker: a.triggers, Tags: a.store, Store: a.store,
+		Catalog: a.catalog(), Registry: a.registry, Alerts: a.alerts.service, Asker: a.triggers, Tags: a.store, Store: a.store,
 		Policy: a.runs.policy, Log: a.log, Now: a.now,
 	})
 	return a.rules.Load(ctx, last)
-}
-
-// loggedAlerts writes firings into the server's log.
-type loggedAlerts struct{ log *slog.Logger }
-
-func (l loggedAlerts) Raise(ctx context.Context, firings []alert.Firing) error {
-	for _, f := range firings {
-		l.log.WarnContext(ctx, "alert", "rule", f.Rule, "key", f.Key, "severity", f.Severity, "title", f.Title, "node_id", f.NodeID, "resolved", f.Resolved)
-	}
-	return nil
 }
 
 // ruleReader is the name of the position up to which rules looked at events.

@@ -30,6 +30,8 @@ const (
 	witnessTimeout = 10 * time.Second
 	witnessPause   = 5 * time.Second // after a failure; it doubles
 	witnessMaxWait = time.Minute
+	// witnessAlarmAfter is how long a witness fails before people are told.
+	witnessAlarmAfter = 5 * time.Minute
 )
 
 // newWitness reads a URL as audit_witness has it; see config.Server.
@@ -54,8 +56,10 @@ func newWitness(text string) (*witness, error) {
 
 // run tells the witness until ctx ends. It is told the newest only: that
 // vouches for all before it.
-func (w *witness) run(ctx context.Context, n *audit.Notary, log *slog.Logger) {
+func (w *witness) run(ctx context.Context, n *audit.Notary, alarm func(ctx context.Context, witness string, err error), log *slog.Logger) {
 	pause := witnessPause
+	var failing time.Time      // since when; zero if it answers
+	told, fresh := false, true // people know; they may from before the start
 	for {
 		signed, err := n.Next(ctx, w.told.Load())
 		if err != nil {
@@ -66,11 +70,20 @@ func (w *witness) run(ctx context.Context, n *audit.Notary, log *slog.Logger) {
 			if pause > witnessPause {
 				log.InfoContext(ctx, "the witness of the audit log answers again", "witness", w.name)
 			}
-			pause = witnessPause
+			if told || fresh {
+				alarm(ctx, w.name, nil)
+			}
+			pause, failing, told, fresh = witnessPause, time.Time{}, false, false
 			continue
 		}
 		if pause == witnessPause {
 			log.ErrorContext(ctx, "the witness of the audit log cannot be told; trying again", "witness", w.name, "error", err)
+		}
+		if failing.IsZero() {
+			failing = time.Now()
+		} else if !told && time.Since(failing) >= witnessAlarmAfter {
+			told = true
+			alarm(ctx, w.name, err)
 		}
 		select {
 		case <-ctx.Done():

@@ -87,6 +87,10 @@ type Server struct {
 	StreamMax        int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
 	AuditWitness     []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
 	FreezeSource     []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
+	AlertRetention   time.Duration `yaml:"alert_retention" doc:"How long alerts are kept after they were resolved, with their history; 0 keeps all"`
+	SecretsDir       string        `yaml:"secrets_dir" doc:"Directory of the files whose names notifiers give for secrets; secrets in the data directory if empty"`
+	EgressAllow      []string      `yaml:"egress_allow" doc:"Networks that notifiers may reach although they are not public, as 10.0.0.0/8 or 192.0.2.25; without it they reach the open internet alone"`
+	PublicURL        string        `yaml:"public_url" doc:"URL under which people reach the UI, for links in notifications; no links if empty"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
 	LogLevel         string        `yaml:"log_level" doc:"debug, info, warn or error"`
 	LogFormat        string        `yaml:"log_format" doc:"text or json"`
@@ -95,13 +99,14 @@ type Server struct {
 // Default returns the defaults.
 func Default() Server {
 	return Server{
-		DataDir:       "data",
-		AgentListen:   ":8443",
-		AdminListen:   "127.0.0.1:8080",
-		Retention:     90 * 24 * time.Hour,
-		LiveRetention: 30 * 24 * time.Hour,
-		OfflineAfter:  time.Hour,
-		SilentAfter:   time.Hour,
+		DataDir:        "data",
+		AgentListen:    ":8443",
+		AdminListen:    "127.0.0.1:8080",
+		Retention:      90 * 24 * time.Hour,
+		LiveRetention:  30 * 24 * time.Hour,
+		OfflineAfter:   time.Hour,
+		SilentAfter:    time.Hour,
+		AlertRetention: 90 * 24 * time.Hour,
 
 		AgentAliases:     []string{"carve-server", "doorman", "fleet", "kolide", "osctrl", "osquery", "sgt", "zentral"},
 		EnrollSecretName: "enroll_secret",
@@ -390,6 +395,10 @@ func (s *Server) Validate() error {
 	if s.LiveRetention < 0 {
 		bad("live_retention", "must not be negative")
 	}
+	if s.AlertRetention < 0 {
+		bad("alert_retention", "must not be negative")
+	}
+	s.validateEgress(bad)
 	for _, text := range s.AuditWitness {
 		if problem := checkWitness(text); problem != "" {
 			bad("audit_witness", "%s", problem)

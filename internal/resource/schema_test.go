@@ -287,7 +287,7 @@ func TestSchema_examples(t *testing.T) {
 		t.Fatal(err)
 	}
 	permitted(t, set)
-	for _, k := range []string{"Pack", "Profile", "TagRule", "RolloutPolicy", "ApprovalPolicy", "FreezeWindow", "Budget", "EnrollmentQuery", "Trigger"} {
+	for _, k := range []string{"Pack", "Profile", "TagRule", "RolloutPolicy", "ApprovalPolicy", "FreezeWindow", "Budget", "EnrollmentQuery", "Trigger", "Notifier"} {
 		if !kinds[k] {
 			t.Errorf("there is no example of a %s", k)
 		}

@@ -24,6 +24,7 @@ type Snapshot struct {
 	enrollments []*Enrollment
 	triggers    []*TriggerPlan
 	eventRules  []*RulePlan
+	notifiers   []*NotifierPlan
 
 	mu       sync.RWMutex
 	variants map[string]variant // by who is chosen, see choice
@@ -81,6 +82,8 @@ func Compile(revision int64, set *Set) (*Snapshot, error) {
 			err = s.addTrigger(o, spec)
 		case *Rule:
 			err = s.addEventRule(o, spec)
+		case *Notifier:
+			err = s.addNotifier(o, spec)
 		}
 		if err != nil {
 			return nil, err

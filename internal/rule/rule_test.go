@@ -552,14 +552,14 @@ func TestSetAside(t *testing.T) {
 	w.engine.Break("bad")
 	w.handle(w.batch(id, "q", `{}`))
 	w.handle(w.batch(id, "q", `{}`))
-	w.raised("muster:rules/bad good/" + id + " good/" + id)
+	w.raised("muster:rule/bad good/" + id + " good/" + id)
 	if s := w.status("bad"); s.State != rule.SetAside || !strings.Contains(s.Why, "panicked") {
 		t.Errorf("%+v", s)
 	}
 	w.alerts.firings = nil
 	w.catalog.SetPlan(&resource.Plan{Base: w.compile(document("bad", `events: {queries: [q]}, severity: low`))})
 	w.handle(w.batch(id, "q", `{}`))
-	w.raised("muster:rules/bad! bad/" + id)
+	w.raised("muster:rule/bad! bad/" + id)
 }
 
 // TestTooDear: so is one that takes too long. The clock goes on whenever it is
@@ -574,7 +574,7 @@ func TestTooDear(t *testing.T) {
 	if s := w.status("dear"); s.State != rule.SetAside || !strings.Contains(s.Why, "for an event") {
 		t.Errorf("%+v", s)
 	}
-	w.raised("muster:rules/dear")
+	w.raised("muster:rule/dear")
 }
 
 // TestGivenUp: an action that fails for good holds up the others for a while, not

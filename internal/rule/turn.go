@@ -123,12 +123,9 @@ func (t *turn) setAside(r *running, why string) {
 	}
 }
 
-// BrokenRule is the rule of alerts about rules that were set aside.
-const BrokenRule = "muster:rules"
-
 func brokenFiring(name, why string, now time.Time, over bool) alert.Firing {
 	return alert.Firing{
-		Rule: BrokenRule, Key: name, Severity: "high", Title: "The rule " + name + " is set aside: " + why,
+		Rule: alert.RuleRule, Key: name, Severity: "high", Title: "The rule " + name + " is set aside: " + why,
 		Text:     "It looks at no event until it is changed or the server starts anew. Other rules go on.",
 		Resolved: over, EventTime: now, Received: now, Matched: now,
 	}

@@ -106,6 +106,9 @@ func (w *where) add(condition string, args ...any) {
 
 func (w *where) String() string { return strings.Join(w.conditions, " AND ") }
 
+// last returns the placeholder of the last argument.
+func (w *where) last() string { return "$" + strconv.Itoa(len(w.args)) }
+
 // nodeWhere turns the filter into conditions on node n and presence p.
 func nodeWhere(f node.Filter) (*where, error) {
 	w := &where{}

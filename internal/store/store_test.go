@@ -95,6 +95,11 @@ func TestStore(t *testing.T) {
 	t.Parallel()
 	suite(t, map[string]func(*testing.T, *store.Store){
 		"ping":                  testPing,
+		"alert":                 testAlert,
+		"alert list":            testAlertList,
+		"alert race":            testAlertRace,
+		"silence":               testSilence,
+		"notification":          testNotification,
 		"trigger token":         testTriggerToken,
 		"trigger firing":        testTriggerFiring,
 		"rule windows":          testRuleWindows,
