@@ -1,8 +1,8 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"time"
@@ -74,7 +74,7 @@ The exit code is 5 when hosts are missing.`,
 			if err = o.list(cmd, doc, []string{"STATE", "HOST", "NODE", "LAST SEEN"}, doc.rows()); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d hosts have a node that is heard of; %d missing, %d stale, %d unclear; %d nodes that the list does not have\n",
+			_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%d of %d hosts have a node that is heard of; %d missing, %d stale, %d unclear; %d nodes that the list does not have\n",
 				doc.Covered, doc.Hosts, doc.Counts["missing"], doc.Counts["stale"], doc.Counts["unclear"], doc.Counts["unknown"])
 			if doc.Counts["missing"] > 0 {
 				return &exit{exitPartly, fmt.Errorf("%d hosts have no node", doc.Counts["missing"])}
@@ -90,16 +90,14 @@ The exit code is 5 when hosts are missing.`,
 }
 
 func readInventory(cmd *cobra.Command, file string) ([]health.Host, error) {
-	var r io.Reader = cmd.InOrStdin()
-	if file != "-" {
-		f, err := os.Open(file) //nolint:gosec // the user's own
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		r = f
+	if file == "-" {
+		return health.ParseInventory(cmd.InOrStdin())
 	}
-	return health.ParseInventory(r)
+	b, err := os.ReadFile(file) //nolint:gosec // the user's own
+	if err != nil {
+		return nil, err
+	}
+	return health.ParseInventory(bytes.NewReader(b))
 }
 
 func coverageDocument(hosts int, c health.Coverage) coverageDoc {

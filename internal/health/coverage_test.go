@@ -53,8 +53,11 @@ func TestCompare(t *testing.T) {
 		{ID: "5", Hostname: "nobodys", LastSeen: now},
 	}
 	hosts := []health.Host{
-		{Name: "web-1", Words: []string{"web-1"}}, {Name: "web-2.example.com", Words: []string{"web-2.example.com"}},
-		{Name: "three", Words: []string{"UUID-3"}}, {Name: "db", Words: []string{"db"}}, {Name: "ghost", Words: []string{"ghost", "192.0.2.9"}},
+		{Name: "web-1", Words: []string{"web-1"}},
+		{Name: "web-2.example.com", Words: []string{"web-2.example.com"}},
+		{Name: "three", Words: []string{"UUID-3"}},
+		{Name: "db", Words: []string{"db"}},
+		{Name: "ghost", Words: []string{"ghost", "192.0.2.9"}},
 	}
 	c := health.Compare(hosts, nodes, now.AddDate(0, 0, -7))
 	got := map[string][]string{}

@@ -192,11 +192,11 @@ func (m *Monitor) Judge(ctx context.Context) error {
 
 // judge looks at one node.
 func (m *Monitor) judge(n *node.Identity, usual string, now time.Time) {
-	set := func(k Kind, subject string, holds bool, text string) {
-		m.ledger.set(Key{n.ID, k, subject}, holds, text, now)
+	set := func(k Kind, holds bool, text string) {
+		m.ledger.set(Key{n.ID, k, ""}, holds, text, now)
 	}
-	set(Quarantined, "", n.Quarantined, "it is under quarantine: it gets no queries, and what it logs is marked")
-	set(Outdated, "", older(n.OsqueryVersion, usual), "it runs osquery "+n.OsqueryVersion+", most "+n.Platform+" nodes run "+usual)
+	set(Quarantined, n.Quarantined, "it is under quarantine: it gets no queries, and what it logs is marked")
+	set(Outdated, older(n.OsqueryVersion, usual), "it runs osquery "+n.OsqueryVersion+", most "+n.Platform+" nodes run "+usual)
 	seen := n.LastSeen()
 	if seen.IsZero() {
 		return // imported, and never heard of
@@ -204,7 +204,7 @@ func (m *Monitor) judge(n *node.Identity, usual string, now time.Time) {
 	heard := later(seen, m.since) // while the server was down, it heard of nobody
 	_, open := m.ledger.open[Key{n.ID, Offline, ""}]
 	offline := !n.Online(now) && (open || now.Sub(heard) >= m.OfflineAfter)
-	set(Offline, "", offline, "it made no request since "+seen.UTC().Format(time.RFC3339))
+	set(Offline, offline, "it made no request since "+seen.UTC().Format(time.RFC3339))
 	if offline || !n.Online(now) {
 		return // of what is offline nothing more is known
 	}
@@ -223,7 +223,7 @@ func (m *Monitor) judge(n *node.Identity, usual string, now time.Time) {
 		m.results(n, c, now)
 	}
 	if l, known := limit(c.flags, n); known {
-		set(WeakWatchdog, "", !l.Bites && l.Cores > 0 || l.Off, l.Why)
+		set(WeakWatchdog, !l.Bites && l.Cores > 0 || l.Off, l.Why)
 	}
 }
 
