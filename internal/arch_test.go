@@ -14,16 +14,17 @@ import (
 func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable", "sheet"}, // vocabulary
-		{"seal"},                              // what nobody else may read at rest
+		{"seal", "credential"},                // what nobody else may read
 		{"yamldoc"},                           // the language that people write
 		{"osquery"},                           // the language of agents
 		{"policy"},                            // what a text or setting may do
 		{"audit", "node", "event", "live", "account", "carve"}, // domain: decides
 		{"resource", "result"},                                 // what agents run, and what they answered
 		{"foreign", "hostfiles", "rollout", "trigger"},         // how it comes, and how it goes out
-		{"change"},                          // how it changes
-		{"httpx", "agentwire", "agentconn"}, // how both sides speak HTTP
-		{"hostsql", "agent", "agenttest"},   // agents: ours, and simulated ones
+		{"change"}, // how it changes
+		{"httpx", "agentwire", "agentconn", "egress"}, // how both sides speak HTTP
+		{"sink"},                          // where events go
+		{"hostsql", "agent", "agenttest"}, // agents: ours, and simulated ones
 		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents

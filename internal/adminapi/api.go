@@ -29,6 +29,7 @@ import (
 	"github.com/musterhq/muster/internal/policy"
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
+	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/trigger"
 )
 
@@ -146,6 +147,7 @@ type Options struct {
 	Evidence    Evidence
 	Policy      *policy.Engine
 	Carves      *carve.Service
+	Sinks       *sink.Manager
 	CarveList   CarveStore
 	Vault       Vault // nil without one
 	Audit       *audit.Log
@@ -212,6 +214,7 @@ func New(o Options) *API {
 	a.registerLive()
 	a.registerTriggers(mux)
 	a.registerCarves()
+	a.registerSinks()
 	a.registerLivePreview()
 	a.registerLiveResults()
 	a.registerSavedQueries()

@@ -34,6 +34,7 @@ import (
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/pki"
 	"github.com/musterhq/muster/internal/search"
+	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/stream"
 	"github.com/musterhq/muster/internal/trigger"
@@ -69,6 +70,7 @@ type App struct {
 	live     *live.Coordinator
 	triggers *trigger.Service
 	carves   *carve.Service
+	sinks    *sink.Manager
 	carved   carveMetrics
 	audit    *audit.Log
 	notary   *audit.Notary
@@ -118,6 +120,7 @@ func New(ctx context.Context, cfg config.Server, version string, log *slog.Logge
 		{"carves", a.openCarves},
 		{"stream", a.openStream},
 		{"events", a.openEvents},
+		{"sinks", a.openSinks},
 		{"accounts", a.openAccounts},
 		{"listeners", a.listen},
 	} {
@@ -327,6 +330,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.metrics = newMetrics(a)
 	a.registerAuditMetrics(a.metrics.registry)
 	a.registerCarveMetrics(a.metrics.registry)
+	a.metrics.registry.MustRegister(sinkMetrics{a})
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -341,7 +345,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer,
 		Triggers: a.triggers, TriggerStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
-		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
+		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Carves: a.carves, CarveList: a.store, Sinks: a.sinks, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
@@ -410,6 +414,7 @@ func (a *App) Run(ctx context.Context) error {
 		{"tags of queries", a.runs.tagger.Run},
 		{"triggers", a.triggers.Run},
 		{"enrollment queries", a.enrollments.Run},
+		{"sinks", a.sinks.Run},
 	} {
 		group.Go(func() error {
 			if err := part.run(work); err != nil {
@@ -491,9 +496,9 @@ func (a *App) finish(stop context.CancelFunc, group *errgroup.Group) error {
 	}
 }
 
-// Reload reads the certificates again.
+// Reload reads the certificates again, and opens the files that sinks write anew.
 func (a *App) Reload() error {
-	err := a.cert.Reload()
+	err := errors.Join(a.cert.Reload(), a.sinks.Reopen())
 	if a.admin != nil {
 		err = errors.Join(err, a.admin.Reload())
 	}

@@ -87,6 +87,9 @@ func (a *App) planChanged() {
 	if a.enrollments != nil {
 		a.enrollments.Changed()
 	}
+	if a.sinks != nil {
+		a.sinks.Changed()
+	}
 }
 
 // givesTag reports whether a query gives a tag under any revision that is

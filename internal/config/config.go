@@ -22,6 +22,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/musterhq/muster/internal/egress"
 )
 
 // Server is the configuration of `muster serve`. Every field has a default; the
@@ -80,6 +82,9 @@ type Server struct {
 	LiveRetention time.Duration `yaml:"live_retention" doc:"How long live queries and their answers are kept after their end; 0 keeps all"`
 	FlushEvents   int64         `yaml:"flush_events" doc:"How many events are held in memory before they are written to files; at most five minutes"`
 	StreamMax     int64         `yaml:"stream_max_bytes" doc:"Size on disk at which the stream of what was not processed yet refuses more"`
+	SecretsDir    string        `yaml:"secrets_dir" doc:"Directory of the files that resources name as {file: NAME}; secrets in the data directory if empty"`
+	EgressAllow   []string      `yaml:"egress_allow" doc:"Networks that sinks and notifiers may reach although they are not public, as 10.0.0.0/8"`
+	SinkDir       string        `yaml:"sink_dir" doc:"Directory of the files that sinks write; sinks/files in the data directory if empty"`
 	AuditWitness  []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
 	FreezeSource  []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
 	DrainTimeout  time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
@@ -376,6 +381,9 @@ func (s *Server) Validate() error {
 		if problem := checkWitness(text); problem != "" {
 			bad("audit_witness", "%s", problem)
 		}
+	}
+	if _, err := egress.ParseNetworks(s.EgressAllow); err != nil {
+		bad("egress_allow", "%v", err)
 	}
 	if s.DrainTimeout < 0 {
 		bad("drain_timeout", "must not be negative")

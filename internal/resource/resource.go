@@ -72,6 +72,7 @@ func Kinds() []Kind {
 		{Name: "TagRule", New: func() Spec { return new(TagRule) }, Doc: "Tags for nodes whose attributes fit."},
 		{Name: "EnrollmentQuery", New: func() Spec { return new(EnrollmentQuery) }, Doc: "A query that every matching node answers once, right after it enrols."},
 		{Name: "Trigger", New: func() Spec { return new(Trigger) }, Doc: "Lets something outside, with a token of its own, start one live query on one node."},
+		{Name: "Sink", New: func() Spec { return new(Sink) }, Doc: "A system outside that receives events: a file, syslog, Splunk, Kafka and others."},
 		{Name: "TablePolicy", New: func() Spec { return new(TablePolicy) }, Doc: "Tiers of tables, columns, functions and options that differ from the shipped ones, allowed arguments, and tables of extensions.", Governs: true},
 		{Name: "PolicyException", New: func() Spec { return new(PolicyException) }, Doc: "Allows one exact SQL text or option that the policy refuses.", Governs: true},
 		{Name: "ApprovalPolicy", New: func() Spec { return new(ApprovalPolicy) }, Doc: "How many other people must approve a change.", Governs: true},

@@ -23,6 +23,7 @@ type Snapshot struct {
 
 	enrollments []*Enrollment
 	triggers    []*TriggerPlan
+	sinks       []*SinkPlan
 
 	mu       sync.RWMutex
 	variants map[string]variant // by who is chosen, see choice
@@ -78,6 +79,8 @@ func Compile(revision int64, set *Set) (*Snapshot, error) {
 			err = s.addEnrollment(o, spec)
 		case *Trigger:
 			err = s.addTrigger(o, spec)
+		case *Sink:
+			err = s.addSink(o, spec)
 		}
 		if err != nil {
 			return nil, err

@@ -11,7 +11,8 @@ import (
 )
 
 // Message is one message of the stream, or a group of them: records, oldest first. The
-// records are valid only during the call.
+// records may be kept, and must not be changed: each message has memory of its own,
+// and one record that is kept holds all of it.
 type Message struct {
 	Seq     uint64
 	Records [][]byte
