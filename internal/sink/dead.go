@@ -42,6 +42,7 @@ type dead struct {
 	mu      sync.Mutex
 	letters int
 	bytes   int64
+	again   bool // what died meanwhile is to be sent again, too
 }
 
 const (
@@ -148,14 +149,19 @@ func (d *dead) list(limit int) ([]Letter, error) {
 
 var errEnough = errors.New("enough")
 
-// take moves the letters to those that are sent again. Those of before that were
-// not finished stay, and the letters wait for the next time.
+// take moves the letters to those that are sent again; once those of before are done,
+// if there are any.
 func (d *dead) take() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.retrying() {
+		d.again = true
 		return nil
 	}
+	return d.move()
+}
+
+func (d *dead) move() error {
 	err := os.Rename(d.path(deadFile), d.path(retryFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -173,7 +179,15 @@ func (d *dead) retrying() bool {
 }
 
 // retried forgets the letters that were sent again.
-func (d *dead) retried() error { return os.Remove(d.path(retryFile)) }
+func (d *dead) retried() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := os.Remove(d.path(retryFile)); err != nil || !d.again {
+		return err
+	}
+	d.again = false
+	return d.move()
+}
 
 // discard forgets all letters that are not being sent again.
 func (d *dead) discard() (int, error) {

@@ -316,7 +316,8 @@ func (m *Manager) Replay(ctx context.Context, name string, from, until time.Time
 	if err != nil {
 		return err
 	}
-	end := m.Now().Add(future)
+	from, until = from.Truncate(time.Microsecond), until.Truncate(time.Microsecond) // as events' times are kept
+	end := m.Now().Add(future).Truncate(time.Microsecond)
 	if until.IsZero() || until.After(end) {
 		until = end
 	}

@@ -21,7 +21,7 @@ const (
 // again sends what is to be sent again: dead letters, and replays.
 func (r *runner) again(ctx context.Context) error {
 	for {
-		if r.dead.retrying() {
+		for r.dead.retrying() {
 			if err := r.retry(ctx); err != nil {
 				return err
 			}
