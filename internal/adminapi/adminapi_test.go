@@ -33,6 +33,7 @@ import (
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/search"
+	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
 	"github.com/musterhq/muster/internal/trigger"
@@ -59,6 +60,8 @@ type world struct {
 	http     *http.Client
 
 	carves    *carve.Service
+	sinks     *sink.Manager
+	events    lateStream
 	vault     *tokens
 	freezer   *change.Freezer
 	publisher *change.Publisher
@@ -104,6 +107,7 @@ func newWorld(t *testing.T) *world {
 	trail := audit.NewLog(auditStore{w.store, w.mute}, time.Now)
 	w.resources(trail, log)
 	w.carving(trail, keyer, log)
+	w.sinking(log)
 	accounts := account.New(w.store, keyer, time.Now)
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
@@ -112,7 +116,7 @@ func newWorld(t *testing.T) *world {
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
-		Carves: w.carves, CarveList: w.store, Vault: w.vault,
+		Carves: w.carves, CarveList: w.store, Vault: w.vault, Sinks: w.sinks,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
 		TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{
 			Store: w.store, Finder: w.store, Registry: w.registry, Live: w.live, Catalog: w.publisher.Catalog(), Policy: shippedPolicy(),

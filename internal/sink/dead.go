@@ -26,7 +26,7 @@ const (
 )
 
 // errDeadFull means that the dead letters are full.
-var errDeadFull = fmt.Errorf("the dead letters are full (%d MiB): see why with muster sink show, then muster sink retry or discard", maxDeadBytes>>20)
+var errDeadFull = errors.New("the dead letters are full: see why with muster sink dead, then muster sink retry or discard")
 
 // Letter is an event that the other side refused for good.
 type Letter struct {
@@ -38,6 +38,7 @@ type Letter struct {
 // dead keeps letters in a file, a line each. Safe for concurrent use.
 type dead struct {
 	dir string
+	max int64 // bytes
 
 	mu      sync.Mutex
 	letters int
@@ -50,11 +51,11 @@ const (
 	retryFile = "retry.ndjson" // those that are being sent again
 )
 
-func openDead(dir string) (*dead, error) {
+func openDead(dir string, most int64) (*dead, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	d := &dead{dir: dir}
+	d := &dead{dir: dir, max: most}
 	err := d.trimTorn()
 	if err == nil {
 		err = eachLine(d.path(deadFile), func([]byte) error {
@@ -97,7 +98,7 @@ func (d *dead) add(letters []Letter) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.bytes > 0 && d.bytes+int64(len(b)) > maxDeadBytes {
+	if d.bytes > 0 && d.bytes+int64(len(b)) > d.max {
 		return errDeadFull
 	}
 	f, err := os.OpenFile(d.path(deadFile), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)

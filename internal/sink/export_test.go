@@ -2,9 +2,6 @@ package sink
 
 import "github.com/musterhq/muster/internal/event"
 
-// MaxDeadBytes is for the tests.
-const MaxDeadBytes = maxDeadBytes
-
 // Line returns an event in a format.
 func Line(r *event.Record, format string) []byte {
 	var w row

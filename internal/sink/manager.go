@@ -55,7 +55,7 @@ func (m *Manager) Load(ctx context.Context) error {
 }
 
 func (m *Manager) newRunner(s State) (*runner, error) {
-	d, err := openDead(m.dir(s.Name))
+	d, err := openDead(m.dir(s.Name), cmp.Or(m.MaxDead, maxDeadBytes))
 	if err != nil {
 		return nil, err
 	}

@@ -226,18 +226,19 @@ func TestManager_deadFull(t *testing.T) {
 	h := newHook(t)
 	h.answer(func([]string) int { return http.StatusBadRequest })
 	w := newWorld(t, h.spec("s"))
+	const letters = 55
 	dir := filepath.Join(w.dir, "sinks", "s")
-	letter := `{"at":"2026-01-01T00:00:00Z","reason":"r","event":{"id":"1-1","columns":{"a":"` + strings.Repeat("x", 1<<20) + `"}}}` + "\n"
-	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "dead.ndjson"), []byte(strings.Repeat(letter, sink.MaxDeadBytes>>20-1)+"torn"), 0o600)); err != nil {
+	letter := `{"at":"2026-01-01T00:00:00Z","reason":"r","event":{"id":"1-1","columns":{"a":"` + strings.Repeat("x", 1<<10) + `"}}}` + "\n"
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "dead.ndjson"), []byte(strings.Repeat(letter, letters)+"torn"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	w.run()
-	if s := w.show("s"); s.Letters != sink.MaxDeadBytes>>20-1 {
+	if s := w.show("s"); s.Letters != letters {
 		t.Errorf("%d letters", s.Letters)
 	}
-	w.log("q", strings.Repeat("y", 2<<20))
+	w.log("q", strings.Repeat("y", 10<<10))
 	w.until("the sink stands still", func() bool { return strings.Contains(w.show("s").Error, "dead letters are full") })
-	if n, err := w.manager.Discard(t.Context(), "s"); n != sink.MaxDeadBytes>>20-1 || err != nil {
+	if n, err := w.manager.Discard(t.Context(), "s"); n != letters || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	w.until("it goes on", func() bool { s := w.show("s"); return s.Letters == 1 && s.Backlog.Messages == 0 })

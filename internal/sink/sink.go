@@ -154,7 +154,7 @@ type Nodes interface {
 	Lookup(id string) *node.Identity
 }
 
-// Options of a Manager. All are required, but for Version.
+// Options of a Manager. All are required, but for MaxDead and Version.
 type Options struct {
 	Stream Stream
 	Store  Store
@@ -168,6 +168,7 @@ type Options struct {
 	Dir, FileDir string
 	// Stdout is where sinks of stdout write.
 	Stdout  Writer
+	MaxDead int64  // bytes of dead letters of one sink; 64 MiB if 0
 	Version string // of Muster, for the user agent
 	Log     *slog.Logger
 	Now     func() time.Time

@@ -123,7 +123,7 @@ func (w *world) run() {
 		Plans:   func() []*resource.SinkPlan { return w.plans },
 		Secrets: &credential.Reader{Dir: w.dir, Getenv: secrets},
 		Egress:  &egress.Guard{Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}},
-		Dir:     filepath.Join(w.dir, "sinks"), FileDir: filepath.Join(w.dir, "files"), Stdout: w.stdout,
+		Dir:     filepath.Join(w.dir, "sinks"), FileDir: filepath.Join(w.dir, "files"), Stdout: w.stdout, MaxDead: maxDead,
 		Log: slog.New(slog.NewTextHandler(w.tb.Output(), &slog.HandlerOptions{Level: slog.LevelError})), Now: time.Now,
 	})
 	if err := w.manager.Load(w.tb.Context()); err != nil {
@@ -257,3 +257,6 @@ func (w *world) got(t *taken, ids []string) {
 }
 
 const fast = `batch: {wait: 50ms}`
+
+// maxDead is what is kept of dead letters in the tests.
+const maxDead = 64 << 10

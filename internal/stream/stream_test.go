@@ -765,3 +765,35 @@ func TestReadDurable_group(t *testing.T) {
 	}
 	equal(t, seen, want...)
 }
+
+// TestBacklog: only what is of the subject, and after the sequence, counts.
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, MaxBytes: 64 << 20})
+	want := func(after, messages uint64) {
+		t.Helper()
+		b, err := s.Backlog(t.Context(), Events, after)
+		if err != nil || b.Messages != messages || b.Oldest.IsZero() != (messages == 0) || (b.Bytes == 0) != (messages == 0) {
+			t.Errorf("after %d: %+v, %v; want %d", after, b, err, messages)
+		}
+	}
+	want(0, 0)
+	for range 3 {
+		appendAll(t, s, Answers, "x")
+		appendAll(t, s, Events, "a")
+	}
+	for after, messages := range []uint64{3, 3, 2, 2, 1, 1, 0, 0} {
+		want(uint64(after), messages)
+	}
+	e, err := s.Extent(t.Context())
+	if err != nil || e.First != 1 || e.Last != 6 || e.Bytes == 0 || e.Max != 64<<20 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if err := errors.Join(s.Trim(t.Context(), 2), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{Dir: dir, MaxBytes: 64 << 20})
+	want(0, 2)
+	want(6, 0)
+}
