@@ -65,6 +65,13 @@ func lagText(l adminapi.SinkLag) string {
 	return time.Duration(l.Seconds * float64(time.Second)).Round(time.Second).String()
 }
 
+func behindText(l adminapi.SinkLag) string {
+	if l.Messages == 0 {
+		return "nothing waits"
+	}
+	return fmt.Sprintf("%d messages, about %s, the oldest from %s ago", l.Messages, bytesText(int64(l.Bytes)), lagText(l)) //nolint:gosec // far from 2^63
+}
+
 func newSinkShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
@@ -94,7 +101,7 @@ func printSink(cmd *cobra.Command, o *output, s adminapi.Sink) error {
 		}
 		lines = append(lines,
 			[2]string{"sent", strconv.FormatInt(s.Sent, 10) + " events, the last " + agoAt(s.DeliveredAt)},
-			[2]string{"behind", fmt.Sprintf("%d messages, about %s, the oldest from %s ago", s.Lag.Messages, bytesText(int64(s.Lag.Bytes)), lagText(s.Lag))}, //nolint:gosec // far from 2^63
+			[2]string{"behind", behindText(s.Lag)},
 			[2]string{"lost", strconv.FormatInt(s.Lost, 10) + " messages"},
 			[2]string{"dead letters", fmt.Sprintf("%d, %s", s.Dead.Letters, bytesText(s.Dead.Bytes))})
 		if s.Replay != nil {

@@ -26,7 +26,7 @@ import (
 type lateStream struct{ open func() *stream.Stream }
 
 func (s lateStream) Read(ctx context.Context, after uint64, handle func(context.Context, uint64, [][]byte) error) error {
-	return s.open().Read(ctx, stream.Events, after+1, func(ctx context.Context, m stream.Message) error {
+	return s.open().Follow(ctx, stream.Events, after, func(ctx context.Context, m stream.Message) error {
 		return handle(ctx, m.Seq, m.Records)
 	})
 }

@@ -27,7 +27,7 @@ type sinkStream struct{ stream *stream.Stream }
 
 // Read implements sink.Stream.
 func (s sinkStream) Read(ctx context.Context, after uint64, handle func(context.Context, uint64, [][]byte) error) error {
-	return s.stream.Read(ctx, stream.Events, after+1, func(ctx context.Context, m stream.Message) error {
+	return s.stream.Follow(ctx, stream.Events, after, func(ctx context.Context, m stream.Message) error {
 		return handle(ctx, m.Seq, m.Records)
 	})
 }

@@ -44,7 +44,7 @@ type world struct {
 type onStream struct{ *stream.Stream }
 
 func (s onStream) Read(ctx context.Context, after uint64, handle func(context.Context, uint64, [][]byte) error) error {
-	return s.Stream.Read(ctx, stream.Events, after+1, func(ctx context.Context, m stream.Message) error {
+	return s.Stream.Follow(ctx, stream.Events, after, func(ctx context.Context, m stream.Message) error {
 		return handle(ctx, m.Seq, m.Records)
 	})
 }
@@ -192,9 +192,7 @@ func (w *world) log(query string, rows ...string) (ids []string) {
 
 func (w *world) append(b event.Batch) (ids []string) {
 	w.tb.Helper()
-	if err := w.stream.Append(w.tb.Context(), stream.Events, b.Append(nil)); err != nil {
-		w.tb.Fatal(err)
-	}
+	w.put(b)
 	seq := w.stream.Appended(stream.Events)
 	if err := w.engine.Add(seq, []event.Batch{b}); err != nil {
 		w.tb.Fatal(err)
@@ -203,6 +201,14 @@ func (w *world) append(b event.Batch) (ids []string) {
 		ids = append(ids, fmt.Sprintf("%d-%d", seq, i))
 	}
 	return ids
+}
+
+// put appends a batch to the stream alone.
+func (w *world) put(b event.Batch) {
+	w.tb.Helper()
+	if err := w.stream.Append(w.tb.Context(), stream.Events, b.Append(nil)); err != nil {
+		w.tb.Fatal(err)
+	}
 }
 
 // numbers returns the texts of the numbers from a to b.

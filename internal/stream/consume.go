@@ -229,8 +229,10 @@ func deliver(ctx context.Context, m jetstream.Msg, seq uint64, handle func(conte
 	return handle(ctx, message)
 }
 
-func (m *Message) add(from jetstream.Msg) error {
-	err := split(from.Data(), func(record []byte) error {
+func (m *Message) add(from jetstream.Msg) error { return m.split(from.Data()) }
+
+func (m *Message) split(data []byte) error {
+	err := split(data, func(record []byte) error {
 		m.Records = append(m.Records, record)
 		return nil
 	})
