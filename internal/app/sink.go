@@ -68,8 +68,8 @@ func (a *App) trimStream(ctx context.Context, upTo uint64) error {
 	if err != nil {
 		return err
 	}
-	if upTo = a.sinks.Keep(upTo, sink.Fill(extent)); upTo == 0 {
-		return nil
+	if upTo, err = a.sinks.Keep(ctx, upTo, sink.Fill(extent)); err != nil || upTo == 0 {
+		return err
 	}
 	if err := a.sinks.Trimming(ctx, upTo); err != nil {
 		return err

@@ -210,7 +210,7 @@ func (o *object) end(name, address, port string) {
 	o.text("ip", ip.WithZone("").String())
 	o.text("address", address)
 	if n, err := strconv.ParseUint(port, 10, 16); err == nil {
-		o.number("port", int64(n)) //nolint:gosec // of 16 bits
+		o.number("port", int64(n))
 	}
 	o.close()
 }

@@ -122,7 +122,7 @@ func bulkAnswer(body []byte, sent int) ([]Refusal, error) {
 			case r.Status == http.StatusBadRequest, r.Status == http.StatusRequestEntityTooLarge:
 				refused = append(refused, Refusal{i, fmt.Sprintf("%s: %s", r.Error.Type, r.Error.Reason)})
 			default:
-				later = fmt.Errorf("status %d of an event: %s: %s", r.Status, r.Error.Type, cut(r.Error.Reason, maxReason))
+				later = fmt.Errorf("status %d of an event: %s: %s", r.Status, r.Error.Type, cut(r.Error.Reason))
 			}
 		}
 	}

@@ -200,9 +200,10 @@ func (s *fileSender) tidy() error {
 func (s *fileSender) isAside(name string) bool {
 	ext := path.Ext(s.name)
 	rest, ok := strings.CutPrefix(name, strings.TrimSuffix(s.name, ext)+"-")
-	if rest, ok = strings.CutSuffix(rest, ext); !ok {
+	if !ok {
 		return false
 	}
+	rest, ok = strings.CutSuffix(rest, ext)
 	_, err := time.Parse(aside, rest)
 	return ok && err == nil
 }

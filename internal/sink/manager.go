@@ -352,7 +352,7 @@ func (m *Manager) Test(ctx context.Context, name string) error {
 		return err
 	}
 	if err := r.test(ctx); err != nil {
-		return errs.Wrap(errs.Conflict, err, cut(err.Error(), maxReason))
+		return errs.Wrap(errs.Conflict, err, cut(err.Error()))
 	}
 	return nil
 }

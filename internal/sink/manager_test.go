@@ -324,19 +324,27 @@ func TestManager_keep(t *testing.T) {
 	for range 10 {
 		w.log("q", "1")
 	}
+	keep := func(upTo uint64, f sink.Fill) uint64 {
+		t.Helper()
+		kept, err := w.manager.Keep(t.Context(), upTo, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kept
+	}
 	fill := func(percent uint64) sink.Fill { return sink.Fill{First: 1, Last: 21, Bytes: percent, Max: 100} }
 	for _, tt := range []struct{ percent, want uint64 }{{0, 1}, {50, 1}, {60, 1}, {90, 1}, {95, 2}, {100, 2}} {
-		if got := w.manager.Keep(11, fill(tt.percent)); got != tt.want {
+		if got := keep(11, fill(tt.percent)); got != tt.want {
 			t.Errorf("%d %% full: trimmed up to %d, want %d", tt.percent, got, tt.want)
 		}
 	}
-	if got := w.manager.Keep(0, fill(100)); got != 0 {
+	if got := keep(0, fill(100)); got != 0 {
 		t.Errorf("trimmed up to %d, which others need", got)
 	}
 	w.plans = planOf(t, h.spec("s"))
 	w.manager.Changed()
 	w.until("the other is gone", func() bool { return len(w.list()) == 1 })
-	if got := w.manager.Keep(11, fill(75)); got != 7 { // a third of it is too much
+	if got := keep(11, fill(75)); got != 7 { // a third of it is too much
 		t.Errorf("trimmed up to %d", got)
 	}
 	if err := errors.Join(w.manager.Trimming(t.Context(), 4), w.stream.Trim(t.Context(), 4)); err != nil {
@@ -347,6 +355,10 @@ func TestManager_keep(t *testing.T) {
 	}
 	h.answer(func([]string) int { return 0 })
 	w.until("the rest is there", func() bool { return slices.Contains(h.ids(), "11-0") })
+	if err := w.stream.Append(t.Context(), stream.Answers, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	w.until("it is kept that the sink needs nothing", func() bool { return keep(12, fill(0)) == 12 })
 }
 
 func TestFilter(t *testing.T) {

@@ -31,7 +31,7 @@ type natsDialer struct{ guard *egress.Guard }
 
 // Dial implements nats.CustomDialer.
 func (d natsDialer) Dial(network, address string) (net.Conn, error) {
-	return d.guard.Dialer().Dial(network, address) //nolint:noctx // the interface has none; the dialer has a timeout
+	return d.guard.Dialer().Dial(network, address)
 }
 
 func (m *Manager) openNATS(n *resource.SinkNATS) (Sender, error) {

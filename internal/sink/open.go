@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -146,11 +147,8 @@ func (p *poster) post(ctx context.Context, url string, body []byte, header http.
 	if err != nil {
 		return answer{}, err
 	}
-	for _, h := range []http.Header{p.header, header} {
-		for name, values := range h {
-			r.Header[name] = values
-		}
-	}
+	maps.Copy(r.Header, p.header)
+	maps.Copy(r.Header, header)
 	res, err := p.client.Do(r)
 	if err != nil {
 		return answer{}, withoutURL(err)
@@ -189,12 +187,12 @@ func (a answer) err() error {
 		err = fmt.Errorf("status %d: a redirect, which is not followed; write the URL that it leads to", a.status)
 	}
 	if n, convErr := strconv.Atoi(a.header.Get("Retry-After")); convErr == nil && n > 0 {
-		return &Later{time.Duration(min(n, int(mostLater/time.Second))) * time.Second, err}
+		return &LaterError{time.Duration(min(n, int(mostLater/time.Second))) * time.Second, err}
 	}
 	return err
 }
 
 // text is the beginning of an answer, in one line.
 func (a answer) text() string {
-	return strings.Join(strings.Fields(cut(string(a.body[:min(len(a.body), maxReason)]), maxReason)), " ")
+	return strings.Join(strings.Fields(cut(string(a.body[:min(len(a.body), maxReason)]))), " ")
 }

@@ -259,7 +259,7 @@ func escapeRune(r rune) string {
 	case utf8.RuneError:
 		return `\ufffd`
 	}
-	return escapeByte(byte(r)) // U+0080 to U+009F, with which some terminals are commanded
+	return escapeByte(byte(r & 0xff)) // U+0080 to U+009F, with which some terminals are commanded
 }
 
 // letter is an event in the form in which dead letters are kept.

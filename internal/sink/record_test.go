@@ -117,11 +117,11 @@ func unique(d *json.Decoder) error {
 			if err != nil {
 				return err
 			}
-			if s, _ := name.(string); seen[s] {
+			s, _ := name.(string)
+			if seen[s] {
 				return &json.UnmarshalTypeError{Field: s, Value: "twice"}
-			} else {
-				seen[s] = true
 			}
+			seen[s] = true
 		}
 		if err := unique(d); err != nil {
 			return err

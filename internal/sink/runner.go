@@ -199,7 +199,7 @@ func (r *runner) bury(items []Item, refused []Refusal) error {
 	var w row
 	for _, f := range refused {
 		w.read(&items[f.Index].Record)
-		letters = append(letters, Letter{At: r.Now().UTC(), Reason: cut(f.Reason, maxReason), Event: w.muster(nil, items[f.Index].ID)})
+		letters = append(letters, Letter{At: r.Now().UTC(), Reason: cut(f.Reason), Event: w.muster(nil, items[f.Index].ID)})
 	}
 	return r.dead.add(letters)
 }
@@ -220,7 +220,7 @@ func (r *runner) delivered(n int) {
 func (r *runner) failed(ctx context.Context, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	text := cut(err.Error(), maxReason)
+	text := cut(err.Error())
 	if r.health.failures == 0 || r.health.err != text {
 		r.Log.WarnContext(ctx, "a sink takes no events; it is tried again, and its events wait", "sink", r.plan.Name, "error", text)
 	}
@@ -239,7 +239,7 @@ func (r *runner) pause(ctx context.Context, err error) bool {
 	r.mu.Unlock()
 	d := min(lastPause, firstPause<<min(max(n-1, 0), 20))
 	d = d/2 + rand.N(d/2) //nolint:gosec // no secret
-	if later, ok := errors.AsType[*Later](err); ok {
+	if later, ok := errors.AsType[*LaterError](err); ok {
 		d = max(d, min(later.After, mostLater))
 	}
 	t := time.NewTimer(d)

@@ -42,7 +42,7 @@ func idOf(r *event.Record) string {
 type Sender interface {
 	// Send delivers items, oldest first, and returns when the other side has them.
 	// What it refuses for good is in the answer. After an error nobody knows, and all
-	// are sent again; if the error is a [Refused], the other side refuses the items
+	// are sent again; if the error is a [RefusedError], the other side refuses the items
 	// together for good, and they are sent in smaller parts, to find the one.
 	Send(ctx context.Context, items []Item) ([]Refusal, error)
 	Close() error
@@ -54,43 +54,39 @@ type Refusal struct {
 	Reason string
 }
 
-// Refused says that the other side refuses what it was sent for good: sending it
+// RefusedError says that the other side refuses what it was sent for good: sending it
 // again is of no use.
-type Refused struct{ Reason string }
+type RefusedError struct{ Reason string }
 
 // Error returns the reason.
-func (r *Refused) Error() string { return "refused: " + r.Reason }
+func (r *RefusedError) Error() string { return "refused: " + r.Reason }
 
-// Later is an error of who said when to come again.
-type Later struct {
+// LaterError is an error of who said when to come again.
+type LaterError struct {
 	After time.Duration
 	Err   error
 }
 
 // Error returns the cause.
-func (l *Later) Error() string { return l.Err.Error() }
+func (l *LaterError) Error() string { return l.Err.Error() }
 
 // Unwrap returns the cause.
-func (l *Later) Unwrap() error { return l.Err }
+func (l *LaterError) Unwrap() error { return l.Err }
 
 // maxReason bounds what the other side says that is shown and kept.
 const maxReason = 300
 
 func refusedf(format string, args ...any) error {
-	return &Refused{cut(fmt.Sprintf(format, args...), maxReason)}
+	return &RefusedError{cut(fmt.Sprintf(format, args...))}
 }
 
 func isRefused(err error) bool {
-	_, ok := errors.AsType[*Refused](err)
+	_, ok := errors.AsType[*RefusedError](err)
 	return ok
 }
 
-// cut returns a valid text of at most n bytes.
-func cut(s string, n int) string {
-	if len(s) > n {
-		s = s[:n]
-	}
-	return event.ValidText(s)
+// cut returns a valid text of not much more than maxReason bytes.
+func cut(s string) string { return event.ValidText(s[:min(len(s), maxReason)])
 }
 
 // State is what is kept of a sink, whatever becomes of the server.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -72,13 +73,13 @@ func (s *splunkSender) Send(ctx context.Context, items []Item) ([]Refusal, error
 	}
 	_ = json.Unmarshal(a.body, &said) // what is in the way may answer something else
 	if a.status == http.StatusBadRequest && !splunkRefuses(said.Code) {
-		return nil, fmt.Errorf("code %d: %s", said.Code, cut(said.Text, maxReason)) // of how we ask, not of the events
+		return nil, fmt.Errorf("code %d: %s", said.Code, cut(said.Text)) // of how we ask, not of the events
 	}
 	if err := a.err(); err != nil || !s.acknowledge {
 		return nil, err
 	}
 	if said.Ack == nil {
-		return nil, fmt.Errorf("Splunk acknowledges nothing: allow indexer acknowledgement for the token, or write acknowledge: false")
+		return nil, errors.New("nothing is acknowledged: allow indexer acknowledgement for the token, or write acknowledge: false")
 	}
 	return nil, s.await(ctx, *said.Ack)
 }
@@ -129,7 +130,7 @@ func (s *splunkSender) await(ctx context.Context, id int64) error {
 		pause.Reset(wait)
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("Splunk did not index the events in time: %w", ctx.Err())
+			return fmt.Errorf("the events were not indexed in time: %w", ctx.Err())
 		case <-pause.C:
 		}
 		a, err := s.post(ctx, s.url+"/services/collector/ack", []byte(`{"acks":[`+name+`]}`), nil)

@@ -92,7 +92,11 @@ type Fill struct {
 // Keep returns up to where the stream may be trimmed, if everybody else has done
 // with it up to a sequence. What sinks still need stays, as long as there is room:
 // beyond that, what is over the share, oldest first.
-func (m *Manager) Keep(upTo uint64, f Fill) uint64 {
+func (m *Manager) Keep(ctx context.Context, upTo uint64, f Fill) (uint64, error) {
+	last, err := m.Stream.Last(ctx)
+	if err != nil {
+		return 0, err
+	}
 	keep := upTo
 	for _, r := range m.all() {
 		r.mu.Lock()
@@ -101,9 +105,11 @@ func (m *Manager) Keep(upTo uint64, f Fill) uint64 {
 			share = requiredShare
 		}
 		r.mu.Unlock()
-		keep = min(keep, max(at, f.over(share)))
+		if at < last { // else what comes after it is of no event
+			keep = min(keep, max(at, f.over(share)))
+		}
 	}
-	return keep
+	return keep, nil
 }
 
 // over returns the sequence up to which messages are more than a share, if all were

@@ -50,7 +50,7 @@ func (s *Store) SaveSinks(ctx context.Context, states []sink.State) error {
 }
 
 // sequence is a sequence of the stream as databases keep it.
-func sequence(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // bounded
+func sequence(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 // DeleteSink implements [sink.Store].
 func (s *Store) DeleteSink(ctx context.Context, name string) error {
