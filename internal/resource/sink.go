@@ -186,9 +186,16 @@ func (s *Sink) ways() []string {
 		name string
 		is   bool
 	}{
-		{"file", s.File != nil}, {"stdout", s.Stdout != nil}, {"syslog", s.Syslog != nil}, {"http", s.HTTP != nil},
-		{"splunk_hec", s.SplunkHEC != nil}, {"kafka", s.Kafka != nil}, {"elasticsearch", s.Elasticsearch != nil},
-		{"opensearch", s.OpenSearch != nil}, {"s3", s.S3 != nil}, {"nats", s.NATS != nil},
+		{"file", s.File != nil},
+		{"stdout", s.Stdout != nil},
+		{"syslog", s.Syslog != nil},
+		{"http", s.HTTP != nil},
+		{"splunk_hec", s.SplunkHEC != nil},
+		{"kafka", s.Kafka != nil},
+		{"elasticsearch", s.Elasticsearch != nil},
+		{"opensearch", s.OpenSearch != nil},
+		{"s3", s.S3 != nil},
+		{"nats", s.NATS != nil},
 	} {
 		if w.is {
 			set = append(set, w.name)

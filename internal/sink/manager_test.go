@@ -392,8 +392,11 @@ func TestFilter(t *testing.T) {
 	w.run()
 	b := event.Batch{NodeID: "gone", HostIdentifier: "h", Received: time.Now(), Tags: []string{"web"}}
 	for _, e := range [][3]string{
-		{"pack_a", event.Added, `{"n":"1","name":"ssh"}`}, {"pack_a", event.Added, `{"n":"2","name":"sshd"}`}, {"pack_b", event.Removed, `{"n":"3"}`},
-		{event.StatusQuery, event.Status, `{"n":"4","severity":"0"}`}, {event.StatusQuery, event.Status, `{"n":"5","severity":"1"}`},
+		{"pack_a", event.Added, `{"n":"1","name":"ssh"}`},
+		{"pack_a", event.Added, `{"n":"2","name":"sshd"}`},
+		{"pack_b", event.Removed, `{"n":"3"}`},
+		{event.StatusQuery, event.Status, `{"n":"4","severity":"0"}`},
+		{event.StatusQuery, event.Status, `{"n":"5","severity":"1"}`},
 	} {
 		b.Events = append(b.Events, event.Event{Time: b.Received, Query: e[0], Action: e[1], Columns: []byte(e[2])})
 	}

@@ -86,7 +86,8 @@ func isRefused(err error) bool {
 }
 
 // cut returns a valid text of not much more than maxReason bytes.
-func cut(s string) string { return event.ValidText(s[:min(len(s), maxReason)])
+func cut(s string) string {
+	return event.ValidText(s[:min(len(s), maxReason)])
 }
 
 // State is what is kept of a sink, whatever becomes of the server.

@@ -44,7 +44,7 @@ type world struct {
 type onStream struct{ *stream.Stream }
 
 func (s onStream) Read(ctx context.Context, after uint64, handle func(context.Context, uint64, [][]byte) error) error {
-	return s.Stream.Follow(ctx, stream.Events, after, func(ctx context.Context, m stream.Message) error {
+	return s.Follow(ctx, stream.Events, after, func(ctx context.Context, m stream.Message) error {
 		return handle(ctx, m.Seq, m.Records)
 	})
 }
