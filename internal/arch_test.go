@@ -25,7 +25,8 @@ func layers() [][]string {
 		{"health"},         // how nodes fare
 		{"change", "rule"}, // how it changes, and what follows from events
 		{"httpx", "agentwire", "agentconn", "egress"}, // how both sides speak HTTP
-		{"hostsql", "agent", "agenttest"},             // agents: ours, and simulated ones
+		{"sink"},                          // where events go
+		{"hostsql", "agent", "agenttest"}, // agents: ours, and simulated ones
 		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool", "notify"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents

@@ -97,7 +97,7 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 	root.AddCommand(
 		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(),
 		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newSavedCommand(), newShellCommand(), newEventCommand(),
-		newCarveCommand(), newTriggerCommand(), newEnrollmentCommand(), newRuleCommand(), newAlertCommand(), newSilenceCommand(), newNotifierCommand(),
+		newCarveCommand(), newTriggerCommand(), newEnrollmentCommand(), newRuleCommand(), newAlertCommand(), newSilenceCommand(), newNotifierCommand(), newSinkCommand(),
 		newApplyCommand(), newDiffCommand(), newExportCommand(), newChangeCommand(), newRevisionCommand(), newRolloutCommand(),
 		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newRedactCommand(), newCostCommand(), newHealthCommand(), newFindingCommand(), newCoverageCommand(), newUserCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
 	)

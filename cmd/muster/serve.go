@@ -68,8 +68,10 @@ func profiled(path string, f func() error) (err error) {
 	return f()
 }
 
-// serve runs the server and reads its certificates again at SIGHUP.
+// serve runs the server. At SIGHUP it reads its certificates again, and opens the
+// files of sinks anew.
 func serve(ctx context.Context, a *app.App, log *slog.Logger) error {
+	signal.Ignore(syscall.SIGPIPE) // whoever reads what a sink prints may go; then writing fails
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -81,9 +83,9 @@ func serve(ctx context.Context, a *app.App, log *slog.Logger) error {
 			log.InfoContext(ctx, "stopped", "error", errText(err))
 			return err
 		case <-hup:
-			log.InfoContext(ctx, "reloading certificates")
+			log.InfoContext(ctx, "reloading certificates, and opening the files of sinks anew")
 			if err := a.Reload(); err != nil {
-				log.ErrorContext(ctx, "the certificates before stay in use", "error", err)
+				log.ErrorContext(ctx, "not all could be reloaded; what was before stays in use", "error", err)
 			}
 		}
 	}

@@ -47,6 +47,8 @@ const (
 	FreezeWrite   Permission = "freeze.write"   // freeze, thaw and break-glass
 	Emergency     Permission = "emergency.write"
 	TriggerWrite  Permission = "trigger.write" // make and revoke the tokens of triggers
+	SinkRead      Permission = "sink.read"
+	SinkWrite     Permission = "sink.write" // pause, resume, replay and test sinks; their dead letters
 	CarveRead     Permission = "carve.read"
 	AlertRead     Permission = "alert.read"
 	AlertWrite    Permission = "alert.write"    // acknowledge, assign, comment, resolve, reopen
@@ -64,7 +66,7 @@ func Permissions() []Permission {
 	return []Permission{
 		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, LiveApprove, EventRead, AuditRead, SystemRead,
 		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, CarveRead, CarveRun, CarveDownload,
-		TriggerWrite, AlertRead, AlertWrite, SilenceWrite, NotifierWrite, UserRead, UserWrite,
+		TriggerWrite, SinkRead, SinkWrite, AlertRead, AlertWrite, SilenceWrite, NotifierWrite, UserRead, UserWrite,
 	}
 }
 

@@ -38,6 +38,7 @@ import (
 	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/search"
+	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
 	"github.com/musterhq/muster/internal/trigger"
@@ -68,6 +69,8 @@ type world struct {
 	redactions *redact.Counts
 
 	carves    *carve.Service
+	sinks     *sink.Manager
+	events    lateStream
 	vault     *tokens
 	freezer   *change.Freezer
 	publisher *change.Publisher
@@ -124,6 +127,7 @@ func newWorld(t *testing.T) *world {
 		Catalog: w.publisher.Catalog(), Registry: w.registry, Tags: w.store, Store: w.store, Policy: shippedPolicy(), Log: log, Now: time.Now,
 	})
 	w.alerting(log)
+	w.sinking(log)
 	accounts := account.New(w.store, keyer, time.Now)
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
@@ -133,7 +137,7 @@ func newWorld(t *testing.T) *world {
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
-		Carves: w.carves, CarveList: w.store, Vault: w.vault, Redactor: w.redactor, Redactions: w.redactions,
+		Carves: w.carves, CarveList: w.store, Vault: w.vault, Sinks: w.sinks, Redactor: w.redactor, Redactions: w.redactions,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
 		Rules:  w.rules,
 		Health: w.health, Findings: w.store, TriggerStore: w.store, Triggers: trigger.NewService(trigger.Options{

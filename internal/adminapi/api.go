@@ -32,6 +32,7 @@ import (
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/rule"
+	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/trigger"
 )
 
@@ -164,6 +165,7 @@ type Options struct {
 	Redactor    *redact.Redactor
 	Redactions  *redact.Counts
 	Carves      *carve.Service
+	Sinks       *sink.Manager
 	CarveList   CarveStore
 	Vault       Vault // nil without one
 	Audit       *audit.Log
@@ -235,6 +237,7 @@ func New(o Options) *API {
 	a.registerRules()
 	a.registerCarves()
 	a.registerAlerts()
+	a.registerSinks()
 	a.registerLivePreview()
 	a.registerLiveResults()
 	a.registerSavedQueries()

@@ -239,6 +239,10 @@ func TestUnauditedRoutes(t *testing.T) {
 		// See TestHook_person.
 		"POST /api/v1/triggers/{name}/fire": true, "POST /api/v1/triggers/{name}/token": true, "POST /api/v1/hooks/{name}": true,
 		"POST /file_request": true, // see TestCarves
+		// See TestSinks.
+		"POST /api/v1/sinks/{name}/pause": true, "POST /api/v1/sinks/{name}/resume": true, "POST /api/v1/sinks/{name}/test": true,
+		"POST /api/v1/sinks/{name}/replay": true, "DELETE /api/v1/sinks/{name}/replay": true,
+		"POST /api/v1/sinks/{name}/dead/retry": true, "DELETE /api/v1/sinks/{name}/dead": true,
 		// See TestApproveLive and TestHeldLive.
 		"POST /api/v1/live/{id}/approve": true, "POST /api/v1/live/{id}/reject": true, "POST /api/v1/live/{id}/resume": true,
 	}

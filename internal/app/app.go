@@ -36,6 +36,7 @@ import (
 	"github.com/musterhq/muster/internal/pki"
 	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/search"
+	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/stream"
 	"github.com/musterhq/muster/internal/trigger"
@@ -74,6 +75,7 @@ type App struct {
 	triggers *trigger.Service
 	rules    *rule.Engine
 	carves   *carve.Service
+	sinks    *sink.Manager
 	carved   carveMetrics
 	audit    *audit.Log
 	notary   *audit.Notary
@@ -131,6 +133,7 @@ func New(ctx context.Context, cfg config.Server, version string, log *slog.Logge
 		{"events", a.openEvents},
 		{"health of nodes", a.openHealth},
 		{"rules", a.openRules},
+		{"sinks", a.openSinks},
 		{"accounts", a.openAccounts},
 		{"listeners", a.listen},
 	} {
@@ -358,6 +361,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.registerRedactionMetrics(a.metrics.registry)
 	a.metrics.registry.MustRegister(newRuleMetrics(a.rules))
 	a.registerAlertMetrics(a.metrics.registry)
+	a.metrics.registry.MustRegister(sinkMetrics{a})
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -372,7 +376,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer, Tails: a.indexer.tails,
 		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules, Alerts: a.alerts.service, Courier: a.alerts.courier, AlertStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
-		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
+		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Sinks: a.sinks, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
 		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
@@ -447,6 +451,7 @@ func (a *App) Run(ctx context.Context) error {
 		{"enrollment queries", a.enrollments.Run},
 		{"alerts", a.alerts.service.Run},
 		{"notifiers", a.alerts.courier.Run},
+		{"sinks", a.sinks.Run},
 	} {
 		group.Go(func() error {
 			if err := part.run(work); err != nil {
@@ -528,9 +533,9 @@ func (a *App) finish(stop context.CancelFunc, group *errgroup.Group) error {
 	}
 }
 
-// Reload reads the certificates again.
+// Reload reads the certificates again, and opens the files that sinks write anew.
 func (a *App) Reload() error {
-	err := a.cert.Reload()
+	err := errors.Join(a.cert.Reload(), a.sinks.Reopen())
 	if a.admin != nil {
 		err = errors.Join(err, a.admin.Reload())
 	}

@@ -94,6 +94,9 @@ func (a *App) planChanged() {
 	if a.alerts.courier != nil {
 		a.alerts.courier.Changed()
 	}
+	if a.sinks != nil {
+		a.sinks.Changed()
+	}
 }
 
 // givesTag reports whether a query gives a tag under any revision that is

@@ -253,7 +253,7 @@ func (a *App) trim(ctx context.Context) error {
 			answers = min(answers, looked)
 		}
 		if err == nil {
-			err = a.stream.Trim(ctx, before)
+			err = a.trimStream(ctx, before)
 		}
 		if err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "the stream could not be trimmed; retrying", "error", err)

@@ -22,6 +22,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/musterhq/muster/internal/egress"
 )
 
 // Server is the configuration of `muster serve`. Every field has a default; the
@@ -88,8 +90,9 @@ type Server struct {
 	AuditWitness     []string      `yaml:"audit_witness" doc:"Where signed checkpoints of the audit log are sent as well: URLs, as https://…, syslog:///dev/log, syslog://host:514, syslog+tcp://host:601 or file:///mnt/other/audit"`
 	FreezeSource     []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
 	AlertRetention   time.Duration `yaml:"alert_retention" doc:"How long alerts are kept after they were resolved, with their history; 0 keeps all"`
-	SecretsDir       string        `yaml:"secrets_dir" doc:"Directory of the files whose names notifiers give for secrets; secrets in the data directory if empty"`
-	EgressAllow      []string      `yaml:"egress_allow" doc:"Networks that notifiers may reach although they are not public, as 10.0.0.0/8 or 192.0.2.25; without it they reach the open internet alone"`
+	SecretsDir       string        `yaml:"secrets_dir" doc:"Directory of the files that resources name as {file: NAME}; secrets in the data directory if empty"`
+	EgressAllow      []string      `yaml:"egress_allow" doc:"Networks that notifiers and sinks may reach although they are not public, as 10.0.0.0/8 or 192.0.2.25; without it they reach the open internet alone"`
+	SinkDir          string        `yaml:"sink_dir" doc:"Directory of the files that sinks write; sinks/files in the data directory if empty"`
 	PublicURL        string        `yaml:"public_url" doc:"URL under which people reach the UI, for links in notifications; no links if empty"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout" doc:"How long a stopping server waits for requests in flight"`
 	LogLevel         string        `yaml:"log_level" doc:"debug, info, warn or error"`
@@ -403,6 +406,9 @@ func (s *Server) Validate() error {
 		if problem := checkWitness(text); problem != "" {
 			bad("audit_witness", "%s", problem)
 		}
+	}
+	if _, err := egress.ParseNetworks(s.EgressAllow); err != nil {
+		bad("egress_allow", "%v", err)
 	}
 	if s.DrainTimeout < 0 {
 		bad("drain_timeout", "must not be negative")

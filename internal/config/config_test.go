@@ -73,6 +73,7 @@ func TestLoad_precedence(t *testing.T) {
 		"flush_events":       {{"200", "200"}, {"300", "300"}, {"400", "400"}},
 		"stream_max_bytes":   {{"100000000", "100000000"}, {"200000000", "200000000"}, {"300000000", "300000000"}},
 		"audit_witness":      {{"file:///a", "file:///a"}, {"syslog:///dev/log, https://a/b", "syslog:///dev/log,https://a/b"}, {"[syslog://a, syslog+tcp://b:601]", "syslog://a,syslog+tcp://b:601"}},
+		"sink_dir":           {{"/a", "/a"}, {"/b", "/b"}, {"/c", "/c"}},
 		"freeze_source":      {{"/a", "/a"}, {"https://a/b", "https://a/b"}, {"[/a, file:///b]", "/a,file:///b"}},
 		"drain_timeout":      {{"1s", "1s"}, {"2s", "2s"}, {"3m", "3m0s"}},
 		"log_level":          {{"debug", "debug"}, {"warn", "warn"}, {"error", "error"}},

@@ -74,6 +74,7 @@ func Kinds() []Kind {
 		{Name: "Trigger", New: func() Spec { return new(Trigger) }, Doc: "Lets something outside, with a token of its own, start one live query on one node."},
 		{Name: "Rule", New: func() Spec { return new(Rule) }, Doc: "Looks at events as they come, and alerts, asks the node, or tags it. It runs on the server alone."},
 		{Name: "Notifier", New: func() Spec { return new(Notifier) }, Doc: "Where alerts are told: PagerDuty, mail, a chat, or any URL."},
+		{Name: "Sink", New: func() Spec { return new(Sink) }, Doc: "A system outside that receives events: a file, syslog, Splunk, Kafka and others."},
 		{Name: "TablePolicy", New: func() Spec { return new(TablePolicy) }, Doc: "Tiers of tables, columns, functions and options that differ from the shipped ones, allowed arguments, and tables of extensions.", Governs: true},
 		{Name: "PolicyException", New: func() Spec { return new(PolicyException) }, Doc: "Allows one exact SQL text or option that the policy refuses.", Governs: true},
 		{Name: "ApprovalPolicy", New: func() Spec { return new(ApprovalPolicy) }, Doc: "How many other people must approve a change.", Governs: true},

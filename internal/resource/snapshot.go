@@ -25,6 +25,7 @@ type Snapshot struct {
 	triggers    []*TriggerPlan
 	eventRules  []*RulePlan
 	notifiers   []*NotifierPlan
+	sinks       []*SinkPlan
 
 	mu       sync.RWMutex
 	variants map[string]variant // by who is chosen, see choice
@@ -84,6 +85,8 @@ func Compile(revision int64, set *Set) (*Snapshot, error) {
 			err = s.addEventRule(o, spec)
 		case *Notifier:
 			err = s.addNotifier(o, spec)
+		case *Sink:
+			err = s.addSink(o, spec)
 		}
 		if err != nil {
 			return nil, err

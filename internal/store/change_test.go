@@ -37,6 +37,7 @@ func TestChanges(t *testing.T) {
 		"rollout one":        testRolloutOne,
 		"rollout together":   testRolloutTogether,
 		"setting":            testSetting,
+		"sink":               testSink,
 		"serving":            testServing,
 		"serving one moment": testServingMoment,
 		"served":             testServed,

@@ -11,7 +11,8 @@ import (
 )
 
 // Message is one message of the stream, or a group of them: records, oldest first. The
-// records are valid only during the call.
+// records may be kept, and must not be changed: each message has memory of its own,
+// and one record that is kept holds all of it.
 type Message struct {
 	Seq     uint64
 	Records [][]byte
@@ -228,8 +229,10 @@ func deliver(ctx context.Context, m jetstream.Msg, seq uint64, handle func(conte
 	return handle(ctx, message)
 }
 
-func (m *Message) add(from jetstream.Msg) error {
-	err := split(from.Data(), func(record []byte) error {
+func (m *Message) add(from jetstream.Msg) error { return m.split(from.Data()) }
+
+func (m *Message) split(data []byte) error {
+	err := split(data, func(record []byte) error {
 		m.Records = append(m.Records, record)
 		return nil
 	})

@@ -78,6 +78,7 @@ type Stream struct {
 	stream   jetstream.Stream
 	batchers map[Subject]*batcher
 	last     map[Subject]*atomic.Uint64
+	news     map[Subject]*news
 	free     func() (uint64, error)
 	maxBytes int64
 }
@@ -123,15 +124,16 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 	s.stream, err = s.js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
 		Name: streamName, Subjects: []string{"muster.>"}, Storage: jetstream.FileStorage,
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, MaxBytes: o.MaxBytes,
-		Duplicates: time.Second, // not used: agents' repeats are recognised by content
+		AllowDirect: true,        // Follow gets messages as they are, not in JSON
+		Duplicates:  time.Second, // not used: agents' repeats are recognised by content
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open stream in %s: %w", o.Dir, err)
 	}
-	s.batchers, s.last = map[Subject]*batcher{}, map[Subject]*atomic.Uint64{}
+	s.batchers, s.last, s.news = map[Subject]*batcher{}, map[Subject]*atomic.Uint64{}, map[Subject]*news{}
 	for _, subject := range []Subject{Events, Answers} {
 		b := newBatcher(func(message []byte) error { return s.publish(subject, message) })
-		s.batchers[subject], s.last[subject] = b, new(atomic.Uint64)
+		s.batchers[subject], s.last[subject], s.news[subject] = b, new(atomic.Uint64), newNews()
 		go b.run()
 	}
 	return s, nil
@@ -166,6 +168,7 @@ func (s *Stream) publish(subject Subject, message []byte) error {
 		return err
 	}
 	s.last[subject].Store(ack.Sequence)
+	s.news[subject].tell()
 	return nil
 }
 

@@ -765,3 +765,80 @@ func TestReadDurable_group(t *testing.T) {
 	}
 	equal(t, seen, want...)
 }
+
+// TestBacklog: only what is of the subject, and after the sequence, counts.
+func TestBacklog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir, MaxBytes: 64 << 20})
+	want := func(after, messages uint64) {
+		t.Helper()
+		b, err := s.Backlog(t.Context(), Events, after)
+		if err != nil || b.Messages != messages || b.Oldest.IsZero() != (messages == 0) || (b.Bytes == 0) != (messages == 0) {
+			t.Errorf("after %d: %+v, %v; want %d", after, b, err, messages)
+		}
+	}
+	want(0, 0)
+	for range 3 {
+		appendAll(t, s, Answers, "x")
+		appendAll(t, s, Events, "a")
+	}
+	for after, messages := range []uint64{3, 3, 2, 2, 1, 1, 0, 0} {
+		want(uint64(after), messages)
+	}
+	e, err := s.Extent(t.Context())
+	if err != nil || e.First != 1 || e.Last != 6 || e.Bytes == 0 || e.Max != 64<<20 {
+		t.Errorf("%+v, %v", e, err)
+	}
+	if err := errors.Join(s.Trim(t.Context(), 2), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{Dir: dir, MaxBytes: 64 << 20})
+	want(0, 2)
+	want(6, 0)
+}
+
+// TestFollow: every message comes once and in order, also those that come while the
+// reader stands still or waits, and those of before a restart.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, Options{Dir: dir})
+	appendAll(t, s, Events, "a")
+	appendAll(t, s, Answers, "x")
+	appendAll(t, s, Events, "b")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{Dir: dir})
+	ctx, cancel := context.WithCancel(t.Context())
+	got, done := make(chan string), make(chan error, 1)
+	go func() {
+		done <- s.Follow(ctx, Events, 1, func(ctx context.Context, m Message) error {
+			select {
+			case got <- fmt.Sprintf("%d %s", m.Seq, m.Records[0]):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	for range 100 { // more than any reader has in advance
+		appendAll(t, s, Events, "c")
+	}
+	equal(t, []string{<-got}, "3 b")
+	for i := range 100 {
+		equal(t, []string{<-got}, fmt.Sprintf("%d c", 4+i))
+	}
+	for i := range 10 {
+		appendAll(t, s, Events, "d")
+		equal(t, []string{<-got}, fmt.Sprintf("%d d", 104+i))
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := s.Follow(t.Context(), Events, 0, func(context.Context, Message) error { return errEnough }); !errors.Is(err, errEnough) {
+		t.Error(err)
+	}
+}

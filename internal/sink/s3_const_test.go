@@ -1,0 +1,6 @@
+package sink_test
+
+const (
+	accessKey = "muster-test"
+	secretKey = "not-a-secret-of-anybody"
+)
