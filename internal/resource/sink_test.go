@@ -38,7 +38,7 @@ func TestCheck_sink(t *testing.T) {
 		"{stdout: {}, actions: [x]}":                                   "added",
 		"{stdout: {}, selector: 'tga = x'}":                            "tga",
 		"{stdout: {}, severity: x}":                                    "warning",
-		"{stdout: {}, where: 'a ='}":                                     "where",
+		"{stdout: {}, where: 'a ='}":                                   "where",
 		"{stdout: {}, format: x}":                                      "muster, osquery or ecs",
 		"{stdout: {}, batch: {rows: -1}}":                              "100000",
 		"{stdout: {}, batch: {bytes: 99999999}}":                       "33554432",
