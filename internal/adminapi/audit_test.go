@@ -20,6 +20,7 @@ import (
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/adminapi"
+	"github.com/musterhq/muster/internal/alert"
 	"github.com/musterhq/muster/internal/audit"
 )
 
@@ -246,6 +247,10 @@ func TestUnauditedRoutes(t *testing.T) {
 		// See TestApproveLive and TestHeldLive.
 		"POST /api/v1/live/{id}/approve": true, "POST /api/v1/live/{id}/reject": true, "POST /api/v1/live/{id}/resume": true,
 	}
+	notifier := "apiVersion: muster/v1\nkind: Notifier\nname: servers\nspec: {webhook: {url: \"https://192.0.2.1/\"}}\n"
+	if err := w.call("POST", "/changes", nil, adminapi.ChangeInput{Message: "x", Files: []adminapi.File{{Name: "n", Content: notifier}}}, nil); err != nil {
+		t.Fatal(err)
+	}
 	pending := w.pending()
 	reason := adminapi.ReasonInput{Reason: "x"}
 	bodies := map[string]any{
@@ -272,6 +277,10 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/freeze/off":                 reason,
 		"POST /api/v1/emergency/safe-config":      adminapi.SafeInput{Selector: "all", Reason: "x"},
 		"POST /api/v1/emergency/end":              reason,
+		"POST /api/v1/alerts/{id}/comment":        adminapi.AlertComment{Comment: "x"},
+		"POST /api/v1/alerts/{id}/assign":         adminapi.AlertAssign{Assignee: "admin"},
+		"POST /api/v1/silences":                   adminapi.SilenceInput{Match: []string{"rule = r"}, Comment: "c", ExpiresAt: time.Now().Add(time.Hour)},
+		"POST /api/v1/notifications/retry":        adminapi.RetryInput{Notifier: "servers"},
 		"POST /api/v1/users":                      adminapi.UserInput{Name: "zoe", Password: password, Own: password},
 	}
 	live := adminapi.Live{}
@@ -283,6 +292,11 @@ func TestUnauditedRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := w.call("PUT", "/saved-queries/servers", nil, adminapi.SavedQueryInput{SQL: "SELECT 2"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	alarm := w.raise(alert.Firing{Rule: "r", Key: "k", Title: "t"})
+	var silence adminapi.Silence
+	if err := w.call("POST", "/silences", nil, bodies["POST /api/v1/silences"], &silence); err != nil {
 		t.Fatal(err)
 	}
 	before := w.state(n.ID, live.ID)
@@ -302,6 +316,12 @@ func TestUnauditedRoutes(t *testing.T) {
 		}
 		if strings.HasPrefix(r.Path, "/api/v1/changes/") {
 			ids = pending.ID
+		}
+		if strings.HasPrefix(r.Path, "/api/v1/alerts/") {
+			ids = alarm.ID
+		}
+		if strings.HasPrefix(r.Path, "/api/v1/silences/") {
+			ids = silence.ID
 		}
 		path := strings.NewReplacer("{number}", "1", "{id}", ids, "{name}", "servers", "/api/v1", "").Replace(r.Path)
 		if err := w.call(r.Method, path, nil, bodies[name], nil); adminapi.Status(err) != 500 {

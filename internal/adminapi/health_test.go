@@ -54,7 +54,7 @@ func TestHealth(t *testing.T) {
 			t.Fatal(path, err)
 		}
 	}
-	if h.Open["lines_lost"] != 1 || len(one.Open) != 1 || one.Watchdog != nil || len(page.Findings) != 1 || page.Findings[0].Hostname != "web-1" {
+	if h.Open["lines_lost"] != 1 || len(one.Open) != 1 || one.Watchdog != nil || len(page.Findings) != 1 || page.Findings[0].NodeID != n.ID {
 		t.Errorf("%+v %+v %+v", h, one, page)
 	}
 	if err := w.call("GET", "/findings", url.Values{"kind": {"nonsense"}}, nil, &page); adminapi.Status(err) != 400 && adminapi.Status(err) != 422 {

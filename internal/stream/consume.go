@@ -64,7 +64,7 @@ func (s *Stream) ReadDurable(ctx context.Context, name string, subject Subject, 
 	if err != nil {
 		return s.ended(ctx, fmt.Errorf("read %s as %s: %w", subject, name, err))
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(pullMessages+pullSpare, pullBytes))
 	if err != nil {
 		return s.ended(ctx, fmt.Errorf("read %s as %s: %w", subject, name, err))
 	}
@@ -197,7 +197,12 @@ func (s *Stream) ReadPosition(ctx context.Context, name string) (uint64, error) 
 // pullBytes bounds what a reader holds in memory beyond the message at hand.
 const (
 	pullMessages = 64 // the client makes a channel as long as that
-	pullBytes    = 2 * maxPayload
+	// pullSpare is room in the channel of a durable reader for what is no message, as
+	// heartbeats while it is slow. What finds no room is dropped, and a message would
+	// be taken for one that was handled when it comes again; but at most MaxAckPending
+	// are ever out. Of Read the client notices itself, and asks again.
+	pullSpare = 192
+	pullBytes = 2 * maxPayload
 )
 
 func (s *Stream) each(ctx context.Context, c jetstream.Consumer, use func(jetstream.Msg, uint64) error) error {

@@ -113,7 +113,14 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 	if !s.server.ReadyForConnections(startTimeout) {
 		return nil, fmt.Errorf("embedded NATS did not start within %s; is %s on a working disk", startTimeout, o.Dir)
 	}
-	s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.MaxReconnects(-1))
+	s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.MaxReconnects(-1),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			o.Log.Debug("embedded NATS", "subject", subject, "error", err) // a reader that is slow; see pullSpare
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to embedded NATS: %w", err)
 	}
