@@ -93,6 +93,13 @@ func printRule(cmd *cobra.Command, s adminapi.RuleStatus) error {
 		{"To match", latencyWords(s.ToMatch) + " from the event"},
 		{"", latencyWords(s.Queued) + " from its arrival"},
 	}
+	for i, b := range s.Bounds {
+		title := ""
+		if i == 0 {
+			title = "Arrives by"
+		}
+		rows = append(rows, []string{title, fmt.Sprintf("%s at most, %s on %d %s nodes", time.Duration(b.Seconds)*time.Second, b.Query, b.Nodes, b.Platform)})
+	}
 	if s.LastMatchAt != nil {
 		rows = append(rows, []string{"Last match", s.LastMatchAt.Local().Format(time.DateTime)})
 	}

@@ -87,3 +87,26 @@ func TestRules(t *testing.T) {
 		}
 	}
 }
+
+// TestRuleBounds: how late rows may be that a rule looks at, by what its nodes run.
+func TestRuleBounds(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.apply("apiVersion: muster/v1\nkind: Rule\nname: up\nspec:\n  events: {queries: [pack_slow_*], tables: [uptime]}\n" +
+		"---\napiVersion: muster/v1\nkind: Pack\nname: slow\nspec:\n  queries: {time: {query: SELECT * FROM time, interval: 100}, up: {query: SELECT * FROM uptime, interval: 1000}}\n")
+	w.enrol("web-1")
+	var one adminapi.RuleStatus
+	if err := w.call("GET", "/rules/up", nil, nil, &one); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int{}
+	for _, b := range one.Bounds {
+		if b.Nodes != 1 {
+			t.Errorf("%+v", b)
+		}
+		got[b.Query] = b.Seconds - b.Interval*110/100 // the log period of the fixture's profile, if it has one
+	}
+	if len(got) != len(one.Bounds) || len(got) < 2 || got["pack_slow_up"] != got["pack_slow_time"] || got["pack_slow_up"] <= 0 || one.Bounds[0].Query != "pack_slow_up" {
+		t.Errorf("%+v", one.Bounds)
+	}
+}

@@ -23,6 +23,18 @@ type RuleStatus struct {
 	LastErrorAt *time.Time  `json:"last_error_at,omitempty"`
 	ToMatch     RuleLatency `json:"to_match" doc:"From the event, by the node's clock, to its match"`
 	Queued      RuleLatency `json:"queued" doc:"From its arrival to its match"`
+	Bounds      []RuleBound `json:"bounds,omitempty" doc:"Of one rule: how late a scheduled query's row arrives at most"`
+}
+
+// RuleBound is the most that passes on nodes of a platform from a change on a host
+// until its row arrives, if the node is online: interval, splay and log period. What
+// follows is measured: queued, and the delivery of alerts.
+type RuleBound struct {
+	Query    string `json:"query"`
+	Platform string `json:"platform" doc:"Empty if a node did not tell"`
+	Nodes    int    `json:"nodes" doc:"That run the query and that the rule looks at"`
+	Interval int    `json:"interval_seconds"`
+	Seconds  int    `json:"seconds"`
 }
 
 // RuleCounts are of events and of what followed.

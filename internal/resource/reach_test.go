@@ -146,3 +146,22 @@ func TestConfig_Polling(t *testing.T) {
 		}
 	}
 }
+
+// TestConfig_Logging: how late a row may be, by the options of its node.
+func TestConfig_Logging(t *testing.T) {
+	t.Parallel()
+	for spec, want := range map[string]time.Duration{
+		"{}": 66*time.Second + 4*time.Second,
+		"{options: {logger_tls_period: 10, schedule_splay_percent: 0}}":  70 * time.Second,
+		"{options: {logger_tls_period: 0, schedule_splay_percent: 400}}": 124 * time.Second,
+	} {
+		s, err := resource.Compile(1, reach(t, "Profile", spec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.Config(&node.Identity{ID: "n"})
+		if err != nil || c.Logging().Bound(60) != want {
+			t.Errorf("%s: %s, want %s, %v", spec, c.Logging().Bound(60), want, err)
+		}
+	}
+}
