@@ -112,6 +112,31 @@ const eventsRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/events"), "EventsPage"),
 });
 
+const alertsRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/alerts",
+  validateSearch: only("tab", "rule", "node", "assignee", "min_severity", "text"),
+  component: lazyRouteComponent(() => import("./pages/alerts"), "AlertsPage"),
+});
+
+const alertRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/alerts/$id",
+  component: lazyRouteComponent(() => import("./pages/alert"), "AlertPage"),
+});
+
+const rulesRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/rules",
+  component: lazyRouteComponent(() => import("./pages/rules"), "RulesPage"),
+});
+
+const ruleRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/rules/$name",
+  component: lazyRouteComponent(() => import("./pages/rule"), "RulePage"),
+});
+
 const changesRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/changes",
@@ -167,6 +192,10 @@ const routeTree = rootRoute.addChildren([
     nodeRoute,
     liveRoute.addChildren([liveIndexRoute, liveResultsRoute]),
     eventsRoute,
+    alertsRoute,
+    alertRoute,
+    rulesRoute,
+    ruleRoute,
     carvesRoute,
     carveRoute,
     triggersRoute,

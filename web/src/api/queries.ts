@@ -2,6 +2,7 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient 
 
 import { api, ApiError } from "./client";
 import type {
+  AlertPage,
   AuditEntry,
   AuditPage,
   Change,
@@ -68,6 +69,14 @@ export const overviewQuery = queryOptions({
   queryKey: ["overview"],
   queryFn: ({ signal }) => api.get<Overview>("/overview", undefined, signal),
   refetchInterval: 10 * seconds,
+});
+
+/** How many alerts are open, for the navigation and the overview. */
+export const openAlertsQuery = queryOptions({
+  queryKey: ["alerts", "open"],
+  queryFn: ({ signal }) => api.get<AlertPage>("/alerts", { state: "open", limit: 5 }, signal),
+  refetchInterval: 15 * seconds,
+  retry: false,
 });
 
 export interface NodesParams {
