@@ -112,6 +112,13 @@ const eventsRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/events"), "EventsPage"),
 });
 
+const findingsRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/findings",
+  validateSearch: only("kind", "past"),
+  component: lazyRouteComponent(() => import("./pages/findings"), "FindingsPage"),
+});
+
 const alertsRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/alerts",
@@ -191,6 +198,7 @@ const routeTree = rootRoute.addChildren([
     nodesRoute,
     nodeRoute,
     liveRoute.addChildren([liveIndexRoute, liveResultsRoute]),
+    findingsRoute,
     eventsRoute,
     alertsRoute,
     alertRoute,
