@@ -108,7 +108,7 @@ const liveResultsRoute = createRoute({
 const eventsRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/events",
-  validateSearch: only("query", "node", "action", "since", "until", "where"),
+  validateSearch: only("query", "node", "action", "since", "until", "where", "view", "by"),
   component: lazyRouteComponent(() => import("./pages/events"), "EventsPage"),
 });
 
