@@ -66,7 +66,8 @@ const node: GridColumn<Alert> = {
     ),
 };
 
-const withNode = [...columns.slice(0, 3), node, ...columns.slice(3)];
+// The page of all alerts has a tab for each state.
+const withNode = [...columns.slice(0, 3), node, ...columns.slice(4)];
 
 /** Alerts, those that were opened last first; of one node without the column that says so. */
 export function AlertList({ params, empty, ofNode }: { params: AlertsParams; empty: ReactNode; ofNode?: boolean }) {
@@ -91,7 +92,7 @@ export function AlertList({ params, empty, ofNode }: { params: AlertsParams; emp
       rows={data.pages.flatMap((p) => p.alerts)}
       rowKey={(a) => a.id}
       rowHeight={40}
-      minWidth={ofNode ? 800 : 940}
+      minWidth={ofNode ? 800 : 820}
       stale={query.isPlaceholderData}
       onRowClick={(a) => void navigate({ to: "/alerts/$id", params: { id: a.id } })}
       onEndReached={more}

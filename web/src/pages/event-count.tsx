@@ -45,7 +45,7 @@ function By({ by, error, onBy, data }: Pick<EventCountProps, "by" | "error" | "o
   };
   return (
     <form onSubmit={submit} className="flex flex-wrap items-center gap-2 border-b border-line px-3 py-2">
-      <label className="flex items-center gap-2 text-sm text-fg-2">
+      <label className="flex items-center gap-2 text-sm whitespace-nowrap text-fg-2">
         Count by
         <Input
           value={text}
