@@ -117,7 +117,7 @@ function DeadLetters({ mayWrite }: { mayWrite: boolean }) {
   const notify = useNotify();
   const retry = useMutation({
     mutationFn: (seqs: number[]) => api.post<{ notifications: number }>("/notifications/retry", { seqs }),
-    onSuccess: (r) => notify.done(`${plural(r.notifications, "notification")} told again`),
+    onSuccess: (r) => notify.done(`${plural(r.notifications, "notification")} ${r.notifications === 1 ? "is" : "are"} told again`),
     onError: notify.failed,
     onSettled: () => refreshAlerts(client),
   });
