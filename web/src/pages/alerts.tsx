@@ -81,7 +81,6 @@ function Filters({ filter, onChange }: { filter: Filter; onChange: (next: Record
   useEffect(() => {
     if (settled.trim() !== (filter.text ?? "")) onChange({ text: settled.trim() || undefined });
     // Only what is typed acts; a filter that goes away by itself empties the field below.
-    // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [settled]);
   useEffect(() => setText(filter.text ?? ""), [filter.text]);
   return (
