@@ -45,3 +45,16 @@ export async function logIn(page: Page, name: string, path = "/"): Promise<void>
   await page.getByRole("button", { name: "Log in" }).click();
   await expect(page.getByRole("button", { name: "Account", exact: true })).toBeVisible();
 }
+
+/** Applies resources: ada proposes, bob approves if the policy in force wants a second person. */
+export async function apply(page: Page, message: string, yaml: string): Promise<void> {
+  const answer = await page.request.post("/api/v1/changes", { data: { message, files: [{ name: "ui.yaml", content: yaml }] } });
+  expect(answer.ok(), await answer.text()).toBe(true);
+  const change = (await answer.json()) as { id: string; state: string; hash: string };
+  if (change.state === "applied" || change.state === "unchanged") return;
+  const theirs = await page.context().browser()!.newContext();
+  await theirs.request.post("/api/v1/session", { data: { username: second, password } });
+  const approved = await theirs.request.post(`/api/v1/changes/${change.id}/approve`, { data: { hash: change.hash, password } });
+  expect(approved.ok(), await approved.text()).toBe(true);
+  await theirs.close();
+}

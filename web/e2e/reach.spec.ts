@@ -5,7 +5,7 @@ import { join } from "node:path";
 
 import { expect, test, type Download, type Page } from "@playwright/test";
 
-import { capture, gridRows, logIn, password, second, token, user, watch } from "./helpers";
+import { apply, capture, gridRows, logIn, password, second, token, user, watch } from "./helpers";
 
 // After first-run.spec.ts, which made the first administrator, and a second one.
 
@@ -44,19 +44,6 @@ test.describe("reach", () => {
   test.afterAll(async () => {
     await page.close();
   });
-
-  /** Applies resources: ada proposes, bob approves if the policy in force wants a second person. */
-  const apply = async (message: string, yaml: string) => {
-    const answer = await page.request.post("/api/v1/changes", { data: { message, files: [{ name: "reach.yaml", content: yaml }] } });
-    expect(answer.ok(), await answer.text()).toBe(true);
-    const change = (await answer.json()) as { id: string; state: string; hash: string };
-    if (change.state === "applied" || change.state === "unchanged") return;
-    const theirs = await page.context().browser()!.newContext();
-    await theirs.request.post("/api/v1/session", { data: { username: second, password } });
-    const approved = await theirs.request.post(`/api/v1/changes/${change.id}/approve`, { data: { hash: change.hash, password } });
-    expect(approved.ok(), await approved.text()).toBe(true);
-    await theirs.close();
-  };
 
   test("fills in a text and its targets from a link, and runs nothing", async () => {
     const before = await (await page.request.get("/api/v1/live?limit=1")).json();
@@ -178,7 +165,7 @@ test.describe("reach", () => {
   });
 
   test("asks for a reason, and for a second person", async ({ browser }) => {
-    await apply("second people", "{apiVersion: muster/v1, kind: LivePolicy, name: e2e, spec: {rules: [{min_tier: 2, require: approval}, {min_tier: 0, min_nodes: 2, require: reason}]}}");
+    await apply(page, "second people", "{apiVersion: muster/v1, kind: LivePolicy, name: e2e, spec: {rules: [{min_tier: 2, require: approval}, {min_tier: 0, min_nodes: 2, require: reason}]}}");
     await page.goto(`/live?sql=${encodeURIComponent("SELECT total_seconds FROM uptime")}&all=1`);
     await expect(page.getByRole("status", { name: "Reach" })).toContainText("needs a reason");
     await expect(page.getByRole("button", { name: "Run", exact: true })).toBeDisabled();
@@ -209,7 +196,7 @@ test.describe("reach", () => {
     expect(heard, "what their browser complained about").toEqual([]);
     await theirs.context().close();
     await done(page);
-    await apply("no second people", "{apiVersion: muster/v1, kind: LivePolicy, name: e2e, spec: {rules: [{min_tier: 3, require: refuse}]}}");
+    await apply(page, "no second people", "{apiVersion: muster/v1, kind: LivePolicy, name: e2e, spec: {rules: [{min_tier: 3, require: refuse}]}}");
   });
 
   test("fetches a file, lists and downloads it, and deletes it", async () => {
@@ -256,7 +243,7 @@ test.describe("reach", () => {
   });
 
   test("gives a trigger its token, and shows how fast the node answers", async ({ playwright }) => {
-    await apply("reach", `
+    await apply(page, "reach", `
 apiVersion: muster/v1
 kind: Trigger
 name: e2e-hook

@@ -108,8 +108,40 @@ const liveResultsRoute = createRoute({
 const eventsRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/events",
-  validateSearch: only("query", "node", "action", "since", "until", "where"),
+  validateSearch: only("query", "node", "action", "since", "until", "where", "view", "by"),
   component: lazyRouteComponent(() => import("./pages/events"), "EventsPage"),
+});
+
+const findingsRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/findings",
+  validateSearch: only("kind", "past"),
+  component: lazyRouteComponent(() => import("./pages/findings"), "FindingsPage"),
+});
+
+const alertsRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/alerts",
+  validateSearch: only("tab", "rule", "node", "assignee", "min_severity", "text"),
+  component: lazyRouteComponent(() => import("./pages/alerts"), "AlertsPage"),
+});
+
+const alertRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/alerts/$id",
+  component: lazyRouteComponent(() => import("./pages/alert"), "AlertPage"),
+});
+
+const rulesRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/rules",
+  component: lazyRouteComponent(() => import("./pages/rules"), "RulesPage"),
+});
+
+const ruleRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/rules/$name",
+  component: lazyRouteComponent(() => import("./pages/rule"), "RulePage"),
 });
 
 const changesRoute = createRoute({
@@ -166,7 +198,12 @@ const routeTree = rootRoute.addChildren([
     nodesRoute,
     nodeRoute,
     liveRoute.addChildren([liveIndexRoute, liveResultsRoute]),
+    findingsRoute,
     eventsRoute,
+    alertsRoute,
+    alertRoute,
+    rulesRoute,
+    ruleRoute,
     carvesRoute,
     carveRoute,
     triggersRoute,

@@ -2,12 +2,15 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions, type QueryClient 
 
 import { api, ApiError } from "./client";
 import type {
+  AlertPage,
   AuditEntry,
   AuditPage,
   Change,
   ChangeList,
+  EventGroups,
   EventPage,
   EventQueries,
+  EventState,
   Facets,
   Freeze,
   NodeActivity,
@@ -68,6 +71,14 @@ export const overviewQuery = queryOptions({
   queryKey: ["overview"],
   queryFn: ({ signal }) => api.get<Overview>("/overview", undefined, signal),
   refetchInterval: 10 * seconds,
+});
+
+/** How many alerts are open, for the navigation and the overview. */
+export const openAlertsQuery = queryOptions({
+  queryKey: ["alerts", "open"],
+  queryFn: ({ signal }) => api.get<AlertPage>("/alerts", { state: "open", limit: 5 }, signal),
+  refetchInterval: 15 * seconds,
+  retry: false,
 });
 
 export interface NodesParams {
@@ -147,6 +158,29 @@ export const eventsQuery = (params: EventsParams, limit = 100) =>
     retry: false,
     ...whileShort,
     refetchOnWindowFocus: false, // lines must not move under the reader
+  });
+
+/** Events counted by up to three columns or stamps, which by joins by commas. */
+export const eventCountQuery = (params: EventsParams, by: string, limit = 50) =>
+  queryOptions({
+    queryKey: ["events", "count", params, by, limit],
+    queryFn: ({ signal }) => api.get<EventGroups>("/events/count", { ...params, by, limit, nodes: "true" }, signal),
+    placeholderData: keepPreviousData,
+    retry: false,
+    refetchOnWindowFocus: false,
+  });
+
+/** What nodes' last results of a query are, or were then. */
+export const eventStateQuery = ({ query, node, until, where }: EventsParams) =>
+  infiniteQueryOptions({
+    queryKey: ["events", "state", query, node, until, where],
+    queryFn: ({ pageParam, signal }) => api.get<EventState>("/events/state", { query, node, until, where, limit: 500, cursor: pageParam }, signal),
+    initialPageParam: "",
+    getNextPageParam: (page) => page.next_cursor || undefined,
+    enabled: Boolean(query),
+    placeholderData: keepPreviousData,
+    retry: false,
+    refetchOnWindowFocus: false,
   });
 
 export const eventQueriesQuery = (params: { since?: string; until?: string; node?: string; query?: string }) =>

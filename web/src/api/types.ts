@@ -449,6 +449,12 @@ export interface LiveBound {
   observed: { answered: number; p50_ms: number; p99_ms: number };
 }
 
+/** How much of what may have the events wanted was read. */
+export interface Progress {
+  segments_done: number;
+  segments_total: number;
+  cut: boolean;
+}
 export interface Event {
   id: string;
   time: string;
@@ -466,6 +472,33 @@ export interface Event {
 export interface EventPage {
   events: Event[];
   next_cursor?: string;
+  progress: Progress;
+}
+/** Events that have the same values, in the order of by; null without the column. */
+export interface EventGroup {
+  values: (string | null)[];
+  events: number;
+  nodes?: number;
+  last: string;
+}
+export interface EventGroups {
+  by: string[];
+  groups: EventGroup[];
+  others?: EventGroup;
+  other_groups: number;
+  events: number;
+  nodes?: number;
+  progress: Progress;
+}
+export interface EventStateRow extends Event {
+  partial?: boolean;
+}
+export interface EventState {
+  rows: EventStateRow[];
+  nodes: number;
+  known: number;
+  next_cursor?: string;
+  progress: Progress;
 }
 export interface Bucket {
   start: string;
@@ -743,4 +776,206 @@ export interface SchemaTable {
   aliases?: string[];
   examples?: string[];
   columns: SchemaColumn[];
+}
+
+export type AlertSeverity = "info" | "low" | "medium" | "high" | "critical";
+export type AlertState = "open" | "acknowledged" | "resolved";
+export interface Alert {
+  id: string;
+  rule: string; // with a colon: one of the server's own
+  key: string;
+  state: AlertState;
+  severity: AlertSeverity;
+  title: string;
+  text: string;
+  labels: Record<string, string>;
+  node_id: string;
+  host_identifier: string;
+  query: string;
+  count: number;
+  episodes: number;
+  first_at: string;
+  opened_at: string;
+  last_at: string;
+  resolved_at?: string;
+  resolved_by?: string;
+  resolves_at?: string;
+  acknowledged_by?: string;
+  acknowledged_at?: string;
+  assignee: string;
+  silenced_by?: string;
+}
+export interface AlertPage {
+  alerts: Alert[];
+  next_cursor?: string;
+  counts: Record<string, number>;
+  open: Record<string, number>;
+}
+/** One of an alert's newest firings. */
+export interface AlertSample {
+  number: number;
+  at: string;
+  event?: string;
+  event_time?: string;
+  title: string;
+  columns?: Record<string, unknown>;
+}
+export interface AlertEntry {
+  seq: number;
+  alert_id: string;
+  at: string;
+  actor: string;
+  action: string;
+  detail: string;
+}
+export interface AlertNotification {
+  seq: number;
+  notifier: string;
+  alert_id: string;
+  alert_title: string;
+  action: string;
+  state: "waiting" | "delivered" | "dead";
+  created_at: string;
+  due_at?: string;
+  delivered_at?: string;
+  silence?: string;
+  attempts: number;
+  error?: string;
+}
+export interface AlertDetail extends Alert {
+  samples: AlertSample[];
+  history: AlertEntry[];
+  notifications: AlertNotification[];
+}
+export interface Silence {
+  id: string;
+  match: string[];
+  comment: string;
+  created_by: string;
+  created_at: string;
+  starts_at: string;
+  expires_at: string;
+  ended_by?: string;
+  active: boolean;
+  alerts: number;
+}
+export interface SilenceInput {
+  match: string[];
+  comment: string;
+  starts_at?: string;
+  expires_at: string;
+}
+export interface Notifier {
+  name: string;
+  description: string;
+  way: "pagerduty" | "email" | "slack" | "webhook" | "";
+  target: string;
+  default: boolean;
+  min_severity: string;
+  match: string[];
+  selector: string;
+  served: boolean;
+  waiting: number;
+  dead: number;
+  oldest_due?: string;
+}
+export interface NotifierAnswer {
+  answer: string;
+  took_ms: number;
+}
+
+/** One thing about how a node fares. */
+export interface NodeFinding {
+  node_id: string;
+  hostname: string;
+  kind: string;
+  subject?: string;
+  severity: AlertSeverity;
+  text: string;
+  opened_at: string;
+  last_at: string;
+  count: number;
+  until?: string;
+  closed_at?: string;
+}
+export interface NodeFindings {
+  findings: NodeFinding[];
+  next?: string;
+}
+export interface Health {
+  open: Record<string, number>;
+}
+/** When a node's watchdog ends its worker. */
+export interface NodeWatchdog {
+  off: boolean;
+  level: number;
+  percent: number;
+  cores: number;
+  threshold: number;
+  seconds: number;
+  memory_mb: number;
+  bites: boolean;
+  why: string;
+}
+export interface NodeHealth {
+  open: NodeFinding[];
+  recent: NodeFinding[];
+  watchdog?: NodeWatchdog;
+}
+
+export interface RuleLatency {
+  samples: number;
+  p50_ms: number;
+  p99_ms: number;
+  worst_ms: number;
+}
+export interface RuleStatus {
+  name: string;
+  description: string;
+  state: "on" | "off" | "shadow" | "set aside";
+  why?: string;
+  severity: AlertSeverity;
+  queries: string[];
+  tables: string[];
+  condition: string;
+  document?: string;
+  counts: Record<
+    "evaluated" | "matched" | "unknown" | "fired" | "suppressed" | "resolved" | "alerted" | "merged" | "asked" | "tagged" | "refused" | "failed" | "evicted",
+    number
+  >;
+  cost_ns_per_event: number;
+  spent_ms: number;
+  keys: number;
+  last_match_at?: string;
+  last_error?: string;
+  last_error_at?: string;
+  to_match: RuleLatency;
+  queued: RuleLatency;
+}
+/** One event that fits a rule. */
+export interface RuleMatch {
+  event: Event;
+  key: string;
+  title: string;
+  fired: boolean;
+  closes: boolean;
+}
+export interface RuleTest {
+  rule: string;
+  events: number;
+  evaluated: number;
+  matched: number;
+  unknown: number;
+  fired: number;
+  suppressed: number;
+  resolved: number;
+  nodes: number;
+  keys: number;
+  fired_per_day: number;
+  cost_ns_per_event: number;
+  from?: string;
+  to?: string;
+  truncated: boolean;
+  notes: string[];
+  matches: RuleMatch[];
 }

@@ -20,6 +20,7 @@ test("disarms formulas in CSV", () => {
 });
 
 test("adds a comparison to a condition", () => {
-  expect(andWhere("", "path", "=", '/tmp/a "b"')).toBe('path = "/tmp/a \\"b\\""');
+  expect(andWhere("", "path", "=", '/tmp/a "b"\\c')).toBe('path = "/tmp/a ""b""\\c"');
   expect(andWhere("pid > 3 ", "uid", "!=", "0")).toBe("pid > 3 and uid != 0");
+  expect(andWhere("pid > 3 or ssh", "uid", "=", "0")).toBe("(pid > 3 or ssh) and uid = 0");
 });

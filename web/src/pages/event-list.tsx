@@ -12,7 +12,7 @@ import { Icon } from "@/ui/icons";
 
 const tones: Record<string, BadgeTone> = { added: "ok", removed: "bad", snapshot: "neutral", status: "warn" };
 
-interface EventListProps {
+export interface EventListProps {
   events: Event[];
   stale: boolean;
   onEndReached: () => void;

@@ -3,7 +3,7 @@ import { getRouteApi } from "@tanstack/react-router";
 import { useCallback, useEffect, useMemo, useState, type FormEvent } from "react";
 
 import { ApiError } from "@/api/client";
-import { eventQueriesQuery, eventsQuery, type EventsParams } from "@/api/queries";
+import { eventCountQuery, eventQueriesQuery, eventsQuery, eventStateQuery, type EventsParams } from "@/api/queries";
 import type { EventQuery } from "@/api/types";
 import { cx } from "@/lib/cx";
 import { formatCompact, formatCount, formatTime, plural } from "@/lib/format";
@@ -12,8 +12,10 @@ import { Agent, visible } from "@/lib/text";
 import { andWhere } from "@/lib/where";
 import { Bars } from "@/ui/bars";
 import { Button, inputClass, SearchInput, Select, type Option } from "@/ui/controls";
-import { Card, Empty, ErrorNote, errorText, Loading, PageHeader } from "@/ui/display";
+import { Card, Empty, ErrorNote, Loading, PageHeader } from "@/ui/display";
 import { Icon } from "@/ui/icons";
+import { EventCount } from "./event-count";
+import { EventStateRows } from "./event-state";
 import { EventList } from "./event-list";
 
 const route = getRouteApi("/shell/events");
@@ -39,18 +41,26 @@ export function EventsPage() {
   useTitle("Events");
   const search = route.useSearch();
   const navigate = route.useNavigate();
+  const view = search.view === "count" || search.view === "state" ? search.view : "list";
+  const by = search.by ?? "@query";
   const params = useMemo((): EventsParams => {
-    const since = search.since ?? "24h";
-    return { ...search, since: days[since] ?? since };
+    const { view: _view, by: _by, ...rest } = search;
+    const since = rest.since ?? "24h";
+    return { ...rest, since: days[since] ?? since };
   }, [search]);
   const change = useCallback(
-    (next: EventsParams) => void navigate({ search: (old) => ({ ...old, ...next }), replace: true }),
+    (next: Partial<typeof search>) => void navigate({ search: (old) => ({ ...old, ...next }), replace: true }),
     [navigate],
   );
 
-  const query = useInfiniteQuery(eventsQuery(params));
-  const { data, error, isPlaceholderData, hasNextPage, isFetchingNextPage, fetchNextPage, isFetching, refetch } = query;
+  const list = useInfiniteQuery({ ...eventsQuery(params), enabled: view === "list" });
+  const count = useQuery({ ...eventCountQuery(params, by), enabled: view === "count" });
+  const state = useInfiniteQuery({ ...eventStateQuery(params), enabled: view === "state" && Boolean(params.query) });
+  const shown = { list, count, state }[view];
+  const error = shown.error;
+  const { data, isPlaceholderData, hasNextPage, isFetchingNextPage, fetchNextPage } = list;
   const events = useMemo(() => data?.pages.flatMap((p) => p.events) ?? [], [data]);
+  const cut = data?.pages.at(-1)?.progress.cut;
   const { since, until, node } = params;
   const summary = useQuery(eventQueriesQuery({ since: since ?? "", ...(until ? { until } : {}), ...(node ? { node } : {}) }));
   const histogram = useQuery({
@@ -70,16 +80,20 @@ export function EventsPage() {
     (column: string, op: "=" | "!=", value: string) => change({ where: andWhere(search.where ?? "", column, op, value) }),
     [change, search.where],
   );
-  const whereError = error instanceof ApiError && error.status >= 400 && error.status < 500 && params.where ? error : null;
+  const refused = error instanceof ApiError && error.status >= 400 && error.status < 500 ? error : null;
+  const refusedAt = (field: string) => refused?.items.filter((i) => i.location === field).map((i) => i.message).join(" ") || undefined;
+  const whereError = refusedAt("where");
+  const placed = whereError ?? refusedAt("node") ?? refusedAt("by");
 
   return (
     <div className="flex h-full flex-col gap-3 px-5 py-4">
       <PageHeader title="Events" note={buckets && (params.where || params.action ? `${formatCount(shownTotal)} before the filters` : plural(shownTotal, "event"))}>
+        <Views view={view} onChange={(v) => change({ view: v === "list" ? undefined : v })} />
         <Button
           icon="refresh"
-          busy={isFetching && !isFetchingNextPage}
+          busy={shown.isFetching && !isFetchingNextPage}
           onClick={() => {
-            void refetch();
+            void shown.refetch();
             void summary.refetch();
             if (params.query) void histogram.refetch();
           }}
@@ -87,8 +101,8 @@ export function EventsPage() {
           Refresh
         </Button>
       </PageHeader>
-      <Filters params={params} onChange={change} queries={summary.data?.queries} whereError={whereError} />
-      {error && !whereError && <ErrorNote error={error} title="The events could not be loaded" onRetry={() => void refetch()} />}
+      <Filters params={params} onChange={change} queries={summary.data?.queries} whereError={whereError} nodeError={refusedAt("node")} />
+      {error && !placed && <ErrorNote error={error} title="The events could not be loaded" onRetry={() => void shown.refetch()} />}
       <Card flush className="shrink-0 px-3 pt-2.5 pb-1">
         {summary.error ? (
           <ErrorNote error={summary.error} title="The histogram could not be loaded" />
@@ -100,48 +114,85 @@ export function EventsPage() {
       </Card>
       <div className="grid min-h-72 flex-1 grid-cols-[minmax(0,1fr)] gap-3 2xl:grid-cols-[16rem_minmax(0,1fr)]">
         <QueryRail queries={summary.data?.queries} current={params.query} onPick={(q) => change({ query: q } as EventsParams)} />
-        <Card flush className="overflow-hidden">
-          {!data && !error ? (
-            <Loading lines={10} />
-          ) : (
-            <EventList
-              events={events}
-              stale={isPlaceholderData || whereError !== null}
-              onEndReached={more}
-              onWhere={addWhere}
-              onQuery={(q) => change({ query: q })}
-              onNode={(n) => change({ node: n })}
-              footer={isFetchingNextPage ? "Loading more…" : hasNextPage ? undefined : events.length > 0 ? `All ${formatCount(events.length)} are loaded` : undefined}
-              empty={
-                whereError ? (
-                  <Empty icon="warn" title="The condition cannot be read" />
-                ) : (
-                <Empty icon="events" title="No events match">
-                  Take a longer time, or fewer conditions. Events come from scheduled queries and from the agents' own status log.
-                </Empty>
-                )
-              }
-            />
-          )}
-          {hasNextPage && (
-            <div className="flex h-9 items-center justify-between border-t border-line px-3 text-xs text-fg-3">
-              <span className="tnum">{formatCount(events.length)} loaded</span>
-              <Button size="sm" tone="ghost" busy={isFetchingNextPage} onClick={more}>
-                Load more
-              </Button>
-            </div>
-          )}
-        </Card>
+        {view === "count" ? (
+          <EventCount by={by} query={count} error={refusedAt("by")} onBy={(next) => change({ by: next || undefined })} onPick={addWhere} />
+        ) : view === "state" ? (
+          <EventStateRows name={params.query} query={state} onWhere={addWhere} onQuery={(q) => change({ query: q })} onNode={(n) => change({ node: n })} />
+        ) : (
+          <Card flush className="overflow-hidden">
+            {!data && !error ? (
+              <Loading lines={10} />
+            ) : (
+              <EventList
+                events={events}
+                stale={isPlaceholderData || placed !== undefined}
+                onEndReached={more}
+                onWhere={addWhere}
+                onQuery={(q) => change({ query: q })}
+                onNode={(n) => change({ node: n })}
+                footer={isFetchingNextPage ? "Loading more…" : hasNextPage ? undefined : events.length > 0 ? `All ${formatCount(events.length)} are loaded` : undefined}
+                empty={
+                  placed ? (
+                    <Empty icon="warn" title="The search cannot be read" />
+                  ) : cut ? (
+                    <Empty icon="clock" title="Nothing found so far">
+                      The time for a page was over before all was read. Load more goes on from there.
+                    </Empty>
+                  ) : (
+                  <Empty icon="events" title="No events match">
+                    Take a longer time, or fewer conditions. Events come from scheduled queries and from the agents' own status log.
+                  </Empty>
+                  )
+                }
+              />
+            )}
+            {hasNextPage && (
+              <div className="flex h-9 items-center justify-between border-t border-line px-3 text-xs text-fg-3">
+                <span className="tnum">{formatCount(events.length)} loaded{cut && ", the last page was cut by its limit of time"}</span>
+                <Button size="sm" tone="ghost" busy={isFetchingNextPage} onClick={more}>
+                  Load more
+                </Button>
+              </div>
+            )}
+          </Card>
+        )}
       </div>
     </div>
   );
 }
 
-function Filters({ params, onChange, queries, whereError }: {
+type View = "list" | "count" | "state";
+const views: [View, string, string][] = [
+  ["list", "Events", "Event by event, newest first"],
+  ["count", "Count by column", "How many events have which values"],
+  ["state", "Current state", "What nodes' last results of a query are"],
+];
+
+function Views({ view, onChange }: { view: View; onChange: (view: View) => void }) {
+  return (
+    <div role="group" aria-label="View" className="inline-flex overflow-hidden rounded-md border border-line-strong bg-surface shadow-card">
+      {views.map(([value, label, title]) => (
+        <button
+          key={value}
+          type="button"
+          title={title}
+          aria-pressed={view === value}
+          onClick={() => onChange(value)}
+          className={cx("h-7.5 border-r border-line px-3 text-sm last:border-0 focus-visible:outline-offset-[-2px]", view === value ? "bg-selected font-medium text-fg" : "text-fg-2 hover:bg-hover")}
+        >
+          {label}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function Filters({ params, onChange, queries, whereError, nodeError }: {
   params: EventsParams;
   onChange: (next: EventsParams) => void;
   queries: EventQuery[] | undefined;
-  whereError: ApiError | null;
+  whereError: string | undefined;
+  nodeError: string | undefined;
 }) {
   const [where, setWhere] = useState(params.where ?? "");
   const [node, setNode] = useState(params.node ?? "");
@@ -172,6 +223,8 @@ function Filters({ params, onChange, queries, whereError }: {
       <div className="relative w-52">
         <input
           aria-label="Node"
+          aria-invalid={nodeError ? true : undefined}
+          aria-describedby={nodeError ? "node-note" : undefined}
           placeholder="Node: id or hostname"
           className={cx(inputClass, "pr-8")}
           value={node}
@@ -185,16 +238,21 @@ function Filters({ params, onChange, queries, whereError }: {
             type="button"
             aria-label="Any node"
             onClick={() => onChange({ node: undefined } as unknown as EventsParams)}
-            className="absolute top-1/2 right-2 -translate-y-1/2 rounded-sm text-fg-3 hover:text-fg"
+            className="absolute top-4 right-2 -translate-y-1/2 rounded-sm text-fg-3 hover:text-fg"
           >
             <Icon name="x" size={14} />
           </button>
         )}
+        {nodeError && (
+          <p id="node-note" role="alert" className="mt-1 px-1 text-xs text-bad">
+            <Agent>{nodeError}</Agent>
+          </p>
+        )}
       </div>
       <div className="min-w-72 flex-1">
         <SearchInput
-          label="Condition on columns"
-          placeholder='Where: path = "/usr/bin/curl" and pid > 300'
+          label="Expression"
+          placeholder='path = "/usr/bin/ssh" and (pid > 100 or not @tag = web), or a word'
           className="w-full [&>input]:font-mono [&>input]:text-xs"
           value={where}
           aria-invalid={whereError ? true : undefined}
@@ -202,9 +260,13 @@ function Filters({ params, onChange, queries, whereError }: {
           onChange={(e) => setWhere(e.target.value)}
         />
         <p id="where-note" className={cx("mt-1 px-1 text-xs", whereError ? "text-bad" : "sr-only")} role={whereError ? "alert" : undefined}>
-          {whereError
-            ? whereError.items.map((i) => i.message).join(" ") || errorText(whereError)
-            : "Operators: = != < <= > >= contains prefix exists, joined by and. Enter to search."}
+          {whereError ? (
+            <>
+              The expression <Agent>{whereError}</Agent>
+            </>
+          ) : (
+            "Columns, stamps as @tag and words; operators = != < <= > >= contains prefix suffix regex in exists; and, or, not, parentheses. Enter to search."
+          )}
         </p>
       </div>
       <Button type="submit" tone="primary">

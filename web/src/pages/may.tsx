@@ -3,7 +3,16 @@ import type { ReactNode } from "react";
 
 import { sessionQuery } from "@/api/queries";
 
-export type Permission = "live.run" | "live.approve" | "carve.run" | "carve.download" | "trigger.write";
+export type Permission =
+  | "alert.write"
+  | "carve.download"
+  | "carve.run"
+  | "event.read"
+  | "live.approve"
+  | "live.run"
+  | "notifier.write"
+  | "silence.write"
+  | "trigger.write";
 
 export function useMay(permission: Permission): boolean {
   const { data } = useQuery(sessionQuery);

@@ -14,10 +14,12 @@ import { Button, buttonClass } from "@/ui/controls";
 import { Ago, Badge, Card, Empty, ErrorNote, Facts, Loading, Notice, StatusDot, TagBadge, type BadgeTone } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
 import { Confirm, useNotify } from "@/ui/overlay";
+import { AlertList } from "./alert-list";
 import { CarveList } from "./carve-list";
 import { FetchDialog } from "./fetch-files";
 import { May } from "./may";
 import { ConfigTab } from "./node-config";
+import { HealthCard } from "./node-health";
 import { HistoryTab } from "./node-history";
 import { ReasonDialog } from "./reason-dialog";
 
@@ -53,15 +55,22 @@ export function NodePage() {
         <Tabs.List aria-label="About this node" className="mb-4 flex gap-1 border-b border-line">
           <Tab value="details">Details</Tab>
           <Tab value="events">Events</Tab>
+          <Tab value="alerts">Alerts</Tab>
           <Tab value="history">History</Tab>
           <Tab value="carves">Carves</Tab>
           {node.status !== "gone" && <Tab value="config">Config</Tab>}
         </Tabs.List>
-        <Tabs.Content value="details">
+        <Tabs.Content value="details" className="flex flex-col gap-4">
+          <HealthCard node={node} />
           <Details node={node} />
         </Tabs.Content>
         <Tabs.Content value="events">
           <RecentEvents node={node} />
+        </Tabs.Content>
+        <Tabs.Content value="alerts">
+          <Card flush className="h-96 overflow-hidden">
+            <AlertList ofNode params={{ node: node.id }} empty={<Empty icon="alerts" title="No alert is about this node" />} />
+          </Card>
         </Tabs.Content>
         <Tabs.Content value="history">
           <HistoryTab node={node} />

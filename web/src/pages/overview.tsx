@@ -2,7 +2,8 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState, type ReactNode } from "react";
 
-import { nodesQuery, overviewQuery } from "@/api/queries";
+import { healthQuery } from "@/api/health";
+import { nodesQuery, openAlertsQuery, overviewQuery } from "@/api/queries";
 import type { Count, Facets, NewSecret, Overview } from "@/api/types";
 import { formatBytes, formatCompact, formatCount, formatDuration, platformName, plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
@@ -11,6 +12,8 @@ import { Bars } from "@/ui/bars";
 import { buttonClass } from "@/ui/controls";
 import { Ago, Card, Empty, ErrorNote, Loading, Notice, PageHeader, StatusDot, TagBadge } from "@/ui/display";
 import { Icon, PlatformIcon } from "@/ui/icons";
+import { SeverityBadge } from "@/ui/severity";
+import { kindName } from "./finding-kind";
 import { EnrolSteps, SecretForm, SecretValue } from "./secret-dialog";
 
 export function OverviewPage() {
@@ -61,6 +64,8 @@ function Figures({ data }: { data: Overview }) {
             <Icon name="plus" size={14} /> Enrol more nodes
           </Link>
         </Card>
+        <OpenAlerts />
+        <Findings />
         <Breakdown title="Platforms" counts={data.nodes.platforms} total={total} param="platform" name={platformName} icon />
         <Breakdown title="osquery versions" counts={data.nodes.versions} total={total} param="version" />
         <Breakdown title="Tags" counts={data.nodes.tags} total={total} param="tag" />
@@ -151,6 +156,69 @@ function Breakdown({ title, counts, total, param, name = (v) => v, icon }: {
         ))}
       </ul>
       {rest > 0 && <p className="mt-2.5 text-xs text-fg-3">and {rest} more</p>}
+    </Card>
+  );
+}
+
+function OpenAlerts() {
+  const { data, error } = useQuery(openAlertsQuery);
+  return (
+    <Card
+      title={data ? plural(data.counts.open ?? 0, "open alert") : "Open alerts"}
+      flush
+      className="lg:col-span-2"
+      actions={
+        <Link to="/alerts" className="text-xs font-medium text-accent hover:underline">
+          All alerts
+        </Link>
+      }
+    >
+      {error && !data && <div className="p-4"><ErrorNote error={error} /></div>}
+      {data?.alerts.length === 0 && <p className="p-4 text-sm text-fg-3">No alert is open.</p>}
+      <ul aria-label="Open alerts">
+        {data?.alerts.map((a) => (
+          <li key={a.id} className="flex h-9 items-center gap-3 border-b border-line/70 px-4 text-sm last:border-0 hover:bg-hover">
+            <span className="w-16 shrink-0">
+              <SeverityBadge severity={a.severity} />
+            </span>
+            <Link to="/alerts/$id" params={{ id: a.id }} className="min-w-0 flex-1 truncate font-medium hover:text-accent">
+              <Agent>{a.title}</Agent>
+            </Link>
+            <span className="text-xs text-fg-3">
+              <Ago time={a.last_at} />
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+/** What is open about nodes, by kind. */
+function Findings() {
+  const { data, error } = useQuery(healthQuery);
+  const kinds = Object.entries(data?.open ?? {}).sort((a, b) => b[1] - a[1]);
+  return (
+    <Card
+      title="Findings"
+      actions={
+        <Link to="/findings" className="text-xs font-medium text-accent hover:underline">
+          All findings
+        </Link>
+      }
+    >
+      {error && !data && <ErrorNote error={error} />}
+      {data && kinds.length === 0 && <p className="text-sm text-fg-3">Nothing is found about any node.</p>}
+      <ul className="flex flex-col gap-1.5" aria-label="Findings by kind">
+        {kinds.slice(0, 8).map(([kind, count]) => (
+          <li key={kind} className="flex items-baseline gap-3 text-sm">
+            <Link to="/findings" search={{ kind }} className="min-w-0 flex-1 truncate hover:text-accent">
+              {kindName(kind)}
+            </Link>
+            <span className="tnum text-fg-2">{formatCount(count)}</span>
+          </li>
+        ))}
+      </ul>
     </Card>
   );
 }

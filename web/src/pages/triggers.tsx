@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useState, type ReactNode } from "react";
+import { useState } from "react";
 
 import { boundQuery, enrollmentQueriesQuery, triggersQuery } from "@/api/triggers";
 import type { EnrollmentQuery, LiveBound, Trigger } from "@/api/types";
@@ -8,7 +8,8 @@ import { formatCount, formatDuration, formatTime } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent, visible } from "@/lib/text";
 import { Button } from "@/ui/controls";
-import { Ago, Badge, Card, Empty, ErrorNote, Loading, PageHeader } from "@/ui/display";
+import { Ago, Badge, Empty, PageHeader } from "@/ui/display";
+import { head, line, Section } from "@/ui/section";
 import { useMay } from "./may";
 import { TriggerDialog } from "./trigger-token";
 
@@ -24,35 +25,6 @@ export function TriggersPage() {
     </div>
   );
 }
-
-/** A card with a table, or with what is in its place. */
-function Section<T>({ title, query, what, empty, children }: {
-  title: string;
-  query: { data: T[] | undefined; error: Error | null; refetch: () => Promise<unknown> };
-  what: string;
-  empty: ReactNode;
-  children: (list: T[]) => ReactNode;
-}) {
-  const { data, error, refetch } = query;
-  return (
-    <Card title={title} flush>
-      {error && !data ? (
-        <div className="p-4">
-          <ErrorNote error={error} title={`${what} could not be loaded`} onRetry={() => void refetch()} />
-        </div>
-      ) : !data ? (
-        <Loading lines={3} />
-      ) : data.length === 0 ? (
-        empty
-      ) : (
-        <div className="overflow-x-auto rounded-b-lg">{children(data)}</div>
-      )}
-    </Card>
-  );
-}
-
-const head = "h-8 border-b border-line text-left text-xs text-fg-3 [&>th]:px-4 [&>th]:font-medium [&>th]:whitespace-nowrap";
-const line = "h-11 border-b border-line/70 last:border-0 hover:bg-hover [&>td]:px-4 [&>td]:py-1";
 
 const ms = (n: number | undefined): string => (n === undefined || n <= 0 ? "–" : n < 10_000 ? `${formatCount(Math.round(n))} ms` : formatDuration(n / 1000));
 const pair = (a: number | undefined, b: number | undefined): string => (a && a > 0 ? `${ms(a)} / ${ms(b)}` : "–");

@@ -3,7 +3,7 @@ import { Link, Outlet, useNavigate, useRouter, useRouterState, type LinkProps } 
 import { useEffect, useState } from "react";
 
 import { api } from "@/api/client";
-import { overviewQuery, sessionQuery } from "@/api/queries";
+import { openAlertsQuery, overviewQuery, sessionQuery } from "@/api/queries";
 import { clearDraft } from "@/lib/live-draft";
 import { setTheme, useTheme, type ThemeChoice } from "@/lib/theme";
 import { visible } from "@/lib/text";
@@ -25,6 +25,8 @@ const mainNav: NavEntry[] = [
   { to: "/nodes", label: "Nodes", icon: "nodes", keys: "g n" },
   { to: "/live", label: "Live query", icon: "live", keys: "g q" },
   { to: "/events", label: "Events", icon: "events", keys: "g e" },
+  { to: "/alerts", label: "Alerts", icon: "alerts", keys: "g l" },
+  { to: "/rules", label: "Rules", icon: "rules", keys: "g r" },
   { to: "/carves", label: "Carves", icon: "carves", keys: "g f" },
   { to: "/triggers", label: "Triggers", icon: "triggers", keys: "g t" },
   { to: "/changes", label: "Changes", icon: "changes", keys: "g c" },
@@ -87,10 +89,25 @@ function NavList({ entries }: { entries: NavEntry[] }) {
           >
             <Icon name={e.icon} size={16} className="text-fg-3 group-aria-[current=page]:text-accent" />
             {e.label}
+            {e.to === "/alerts" && <OpenAlerts />}
           </Link>
         </li>
       ))}
     </ul>
+  );
+}
+
+/** How many alerts are open, if any. */
+function OpenAlerts() {
+  const { data } = useQuery(openAlertsQuery);
+  const open = data?.counts.open ?? 0;
+  if (open === 0) return null;
+  const bad = (data?.open.critical ?? 0) + (data?.open.high ?? 0) > 0;
+  return (
+    <span className={`tnum ml-auto rounded-full px-1.5 text-2xs font-semibold ${bad ? "bg-bad-soft text-bad" : "bg-hover text-fg-2"}`}>
+      {open > 999 ? "999+" : open}
+      <span className="sr-only"> open</span>
+    </span>
   );
 }
 
@@ -224,6 +241,8 @@ const shortcuts: [string, string][] = [
   ["g n", "Nodes"],
   ["g q", "Live query"],
   ["g e", "Events"],
+  ["g l", "Alerts, silences and notifiers"],
+  ["g r", "Rules"],
   ["g f", "Carves: fetched files"],
   ["g t", "Triggers and enrollment queries"],
   ["g c", "Changes"],

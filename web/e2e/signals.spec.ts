@@ -1,0 +1,108 @@
+import { expect, test, type Page } from "@playwright/test";
+
+import { apply, capture, gridRows, logIn, token, user, watch } from "./helpers";
+
+// After first-run.spec.ts, which made the administrators.
+
+const rule = `apiVersion: muster/v1
+kind: Rule
+name: ui-seen
+description: A node logged something
+spec:
+  events: {queries: ["*"]}
+  condition: action != ""
+  key: "{{node.id}}"
+  severity: high
+  title: "Seen <b>something</b> on {{node.hostname}}"
+  text: "It is {{query}}"
+`;
+
+test.describe.configure({ mode: "serial" });
+
+test.describe("signals", () => {
+  let page: Page;
+  let complaints: string[];
+  const dialog = () => page.getByRole("dialog");
+
+  test.skip(token === "", "MUSTER_E2E_URL and MUSTER_E2E_SETUP_TOKEN say where the server is");
+  test.beforeAll(async ({ browser }) => {
+    page = await browser.newPage();
+    complaints = watch(page);
+    await logIn(page, user);
+  });
+  test.afterEach(() => {
+    expect(complaints, "what the browser complained about").toEqual([]);
+  });
+  test.afterAll(async () => {
+    await page.close();
+  });
+
+  test("shows an alert when a rule opens it, and what people do with it", async () => {
+    await page.keyboard.press("g");
+    await page.keyboard.press("l");
+    await expect(page.getByText("No alert is open")).toBeVisible();
+    await apply(page, "what nodes log", rule);
+    await expect.poll(() => gridRows(page, "Alerts"), { timeout: 60_000 }).toBeGreaterThan(0);
+    await expect(page.getByRole("navigation", { name: "Main" }).getByRole("link", { name: /^Alerts \d+ open$/ })).toBeVisible();
+    await capture(page, "alerts");
+    await page.getByRole("table", { name: "Alerts" }).getByRole("link", { name: /^Seen <b>something/ }).first().click();
+    await expect(page.getByRole("heading", { name: /^Seen <b>something<\/b> on / })).toBeVisible();
+
+    await page.getByRole("button", { name: "Acknowledge" }).click();
+    await dialog().getByLabel("Comment").fill("looking <i>into</i> it");
+    await dialog().getByRole("button", { name: "Acknowledge" }).click();
+    await expect(page.getByRole("list", { name: "History" })).toContainText("looking <i>into</i> it");
+    await page.getByRole("button", { name: "Resolve" }).click();
+    await dialog().getByRole("button", { name: "Resolve" }).click();
+    await expect(page.getByRole("button", { name: "Reopen" })).toBeVisible();
+    await capture(page, "alert");
+  });
+
+  test("silences alerts, and ends that", async () => {
+    await page.getByRole("button", { name: "Silence", exact: true }).click();
+    await expect(dialog().getByLabel("Match")).toHaveValue(/^rule = ui-seen\n/);
+    await dialog().getByLabel("Match").fill("rule = ui-*");
+    await dialog().getByLabel("Comment").fill("planned");
+    await dialog().getByRole("button", { name: "Silence" }).click();
+    await expect(dialog()).toHaveCount(0);
+    await page.goto("/alerts?tab=silences");
+    await expect(page.getByRole("table", { name: "Silences" })).toContainText("rule = ui-*");
+    await page.getByRole("button", { name: "End", exact: true }).click();
+    await page.getByRole("alertdialog").getByRole("button", { name: "End silence" }).click();
+    await expect(page.getByText("Nothing is silenced")).toBeVisible();
+  });
+
+  test("says how a rule does, and what it would have done", async () => {
+    await page.keyboard.press("g");
+    await page.keyboard.press("r");
+    await page.getByRole("table", { name: "Rules" }).getByRole("link", { name: "ui-seen" }).click();
+    await expect(page.getByLabel("The rule as YAML")).toContainText("kind: Rule");
+    await page.getByRole("button", { name: "Test", exact: true }).click();
+    await expect(page.getByRole("table", { name: "Matches" }).getByText("fires").first()).toBeVisible();
+    await capture(page, "rule");
+    await apply(page, "enough", rule.replace("spec:", "spec:\n  shadow: true"));
+  });
+
+  test("says how a node fares", async () => {
+    await page.goto("/nodes");
+    await page.getByRole("table", { name: "Nodes" }).getByRole("link").first().click();
+    await expect(page.getByRole("heading", { name: "Health" })).toBeVisible();
+    await capture(page, "health");
+    await page.getByRole("link", { name: "Timeline" }).click();
+    await expect.poll(() => gridRows(page, "Events")).toBeGreaterThan(0);
+    await expect(page.getByRole("table", { name: "Events" })).toContainText("enrolled");
+  });
+
+  test("counts events, and shows what nodes have", async () => {
+    await page.goto("/events");
+    await page.getByRole("button", { name: "Count by column" }).click();
+    await page.getByLabel("Count by", { exact: true }).fill("@query, @action");
+    await page.getByRole("button", { name: "Count", exact: true }).click();
+    await page.getByRole("table", { name: "Counts" }).getByRole("button", { name: "pack_base_os_version" }).first().click();
+    await expect(page.getByLabel("Expression")).toHaveValue('@query = "pack_base_os_version"');
+    await page.goto("/events?view=state&query=pack_base_os_version");
+    await expect(page.getByText(/^\d+ nodes? of \d+ that ran pack_base_os_version ha(s|ve) such rows/)).toBeVisible();
+    await expect.poll(() => gridRows(page, "Events")).toBeGreaterThan(0);
+    await capture(page, "state");
+  });
+});
