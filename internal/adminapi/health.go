@@ -52,7 +52,7 @@ type Health struct {
 type NodeHealthDocument struct {
 	Open     []NodeFinding `json:"open"`
 	Recent   []NodeFinding `json:"recent" doc:"The newest, open or not"`
-	Watchdog *NodeWatchdog `json:"watchdog,omitempty" doc:"Absent if the node did not tell its flags; the pack muster-health asks for them"`
+	Watchdog *NodeWatchdog `json:"watchdog,omitempty" doc:"Absent if the node did not tell its flags; see docs/health.md for the query that asks for them"`
 }
 
 // NodeWatchdog is when a node's watchdog ends its worker.

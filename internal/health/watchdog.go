@@ -8,7 +8,8 @@ import (
 	"github.com/musterhq/muster/internal/node"
 )
 
-// flagNames are the flags that the health pack's query flags asks for.
+// flagNames are the flags that a query flags of the health pack asks for, which
+// people add: see docs/health.md.
 var flagNames = map[string]bool{ //nolint:gochecknoglobals // constant
 	"disable_watchdog": true, "watchdog_level": true, "watchdog_utilization_limit": true, "watchdog_memory_limit": true,
 	"watchdog_latency_limit": true,
