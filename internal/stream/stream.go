@@ -119,7 +119,7 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 			if sub != nil {
 				subject = sub.Subject
 			}
-			o.Log.Debug("embedded NATS", "subject", subject, "error", err) // a reader that is slow; see pullSpare
+			o.Log.DebugContext(context.WithoutCancel(ctx), "embedded NATS", "subject", subject, "error", err) // a reader that is slow; see pullSpare
 		}))
 	if err != nil {
 		return nil, fmt.Errorf("connect to embedded NATS: %w", err)
