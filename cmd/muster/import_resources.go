@@ -16,8 +16,7 @@ import (
 func newImportResourcesCommand(t *target) *cobra.Command {
 	var o output
 	var name, format string
-	var apply bool
-	var in adminapi.ChangeInput
+	var as imported
 	cmd := &cobra.Command{
 		Use: "resources FILE…", Short: "Take over packs, queries, options and labels of osquery, Fleet, Doorman or osctrl",
 		Long: `Read what another manager keeps, and print it as Muster's own documents: osquery
@@ -38,29 +37,14 @@ With --apply it becomes a change, as muster apply makes one.`,
 			if err != nil {
 				return err
 			}
-			b, err := resource.YAML(objects)
-			if err != nil {
-				return err
-			}
-			if !apply {
-				_, err := cmd.OutOrStdout().Write(b)
-				return err
-			}
-			client, err := t.client()
-			if err != nil {
-				return err
-			}
-			in.Files = []adminapi.File{{Name: "import", Content: string(b)}}
-			return propose(cmd, &o, client, in)
+			return as.finish(cmd, t, &o, objects)
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
 	f := cmd.Flags()
 	f.StringVar(&name, "name", "", "name for what has none of its own")
 	f.StringVar(&format, "format", "", "what the files are, if it cannot be told: "+strings.Join(formats(), ", "))
-	f.BoolVar(&apply, "apply", false, "make a change of it")
-	f.BoolVar(&in.DryRun, "dry-run", false, "with --apply: tell what would happen, and do nothing")
-	f.StringVarP(&in.Message, "message", "m", "", "with --apply: why")
+	as.flags(cmd)
 	return cmd
 }
 
@@ -119,4 +103,35 @@ func printNotes(w io.Writer, notes []foreign.Note) error {
 		fmt.Fprintf(&b, "%s: %s\n", n.Source, n.Message)
 	}
 	return printText(w, b.String())
+}
+
+// imported is what becomes of objects that were read from elsewhere: they are printed,
+// or proposed as a change.
+type imported struct {
+	apply bool
+	in    adminapi.ChangeInput
+}
+
+func (i *imported) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVar(&i.apply, "apply", false, "make a change of it")
+	f.BoolVar(&i.in.DryRun, "dry-run", false, "with --apply: tell what would happen, and do nothing")
+	f.StringVarP(&i.in.Message, "message", "m", "", "with --apply: why")
+}
+
+func (i *imported) finish(cmd *cobra.Command, t *target, o *output, objects []resource.Object) error {
+	b, err := resource.YAML(objects)
+	if err != nil {
+		return err
+	}
+	if !i.apply {
+		_, err := cmd.OutOrStdout().Write(b)
+		return err
+	}
+	client, err := t.client()
+	if err != nil {
+		return err
+	}
+	i.in.Files = []adminapi.File{{Name: "import", Content: string(b)}}
+	return propose(cmd, o, client, i.in)
 }

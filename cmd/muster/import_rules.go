@@ -6,16 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/foreign"
-	"github.com/musterhq/muster/internal/resource"
 )
 
 func newImportRulesCommand(t *target) *cobra.Command {
 	var o output
 	var from string
-	var apply bool
-	var in adminapi.ChangeInput
+	var as imported
 	cmd := &cobra.Command{
 		Use: "rules --from doorman|sigma FILE…", Short: "Take over alert rules of Doorman or Sigma",
 		Long: `Read alert rules, and print them as Muster's own documents. Doorman's are rows of
@@ -43,35 +40,20 @@ With --apply it becomes a change, as muster apply makes one.`,
 				}
 				files = append(files, foreign.File{Name: filepath.ToSlash(filepath.Clean(path)), Bytes: b})
 			}
-			imported, err := foreign.Rules(foreign.Format(from), files)
+			rules, err := foreign.Rules(foreign.Format(from), files)
 			if err != nil {
 				return usagef("%w", err)
 			}
-			if err := printNotes(cmd.ErrOrStderr(), imported.Notes); err != nil {
+			if err := printNotes(cmd.ErrOrStderr(), rules.Notes); err != nil {
 				return err
 			}
-			b, err := resource.YAML(imported.Objects)
-			if err != nil {
-				return err
-			}
-			if !apply {
-				_, err := cmd.OutOrStdout().Write(b)
-				return err
-			}
-			client, err := t.client()
-			if err != nil {
-				return err
-			}
-			in.Files = []adminapi.File{{Name: "import", Content: string(b)}}
-			return propose(cmd, &o, client, in)
+			return as.finish(cmd, t, &o, rules.Objects)
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
 	f := cmd.Flags()
 	f.StringVar(&from, "from", "", "whose rules they are: "+strings.Join(ruleFormats(), " or "))
-	f.BoolVar(&apply, "apply", false, "make a change of it")
-	f.BoolVar(&in.DryRun, "dry-run", false, "with --apply: tell what would happen, and do nothing")
-	f.StringVarP(&in.Message, "message", "m", "", "with --apply: why")
+	as.flags(cmd)
 	return cmd
 }
 

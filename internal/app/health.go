@@ -35,15 +35,7 @@ const healthAtOnce = 64
 // watchHealth gives events to the monitor of nodes' health.
 func (a *App) watchHealth(ctx context.Context) error {
 	return a.stream.ReadDurable(ctx, healthReader, stream.Events, healthAtOnce, func(ctx context.Context, m stream.Message) error {
-		batches := make([]event.Batch, 0, len(m.Records))
-		for _, r := range m.Records {
-			b, err := event.DecodeBatch(r)
-			if err != nil {
-				continue // the indexer says so
-			}
-			batches = append(batches, b)
-		}
-		return a.health.Handle(ctx, batches)
+		return a.health.Handle(ctx, batchesOf(m))
 	})
 }
 
@@ -93,27 +85,7 @@ func findingEvent(f health.Finding) event.Event {
 
 // pruneFindings drops findings that closed before the oldest event that is kept.
 func (a *App) pruneFindings(ctx context.Context) error {
-	if a.cfg.Retention == 0 {
-		return nil
-	}
-	t := time.NewTimer(pruneEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.C:
-		}
-		more, err := a.store.PruneFindings(ctx, a.now().Add(-a.cfg.Retention))
-		if err != nil && ctx.Err() == nil {
-			a.log.WarnContext(ctx, "old findings could not be dropped; retrying", "error", err)
-		}
-		if more && err == nil {
-			t.Reset(prunePause)
-		} else {
-			t.Reset(pruneEvery)
-		}
-	}
+	return a.prune(ctx, "findings", a.cfg.Retention, a.store.PruneFindings)
 }
 
 // healthMetrics tells how many findings are open.

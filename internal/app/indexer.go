@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -241,17 +242,7 @@ func (a *App) trim(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		answers, err := a.stream.ReadPosition(ctx, answerReader)
-		if err == nil {
-			var events uint64
-			events, err = a.stream.ReadPosition(ctx, answerEventReader)
-			answers = min(answers, events)
-		}
-		if err == nil {
-			var looked uint64
-			looked, err = a.stream.ReadPosition(ctx, healthReader)
-			answers = min(answers, looked)
-		}
+		done, err := a.read(ctx, answerReader, answerEventReader, healthReader)
 		if err == nil {
 			err = a.trimStream(ctx, before)
 		}
@@ -259,10 +250,23 @@ func (a *App) trim(ctx context.Context) error {
 			a.log.WarnContext(ctx, "the stream could not be trimmed; retrying", "error", err)
 			continue
 		}
-		before, err = a.ruled(ctx, min(answers, a.engine.Position()))
+		before, err = a.ruled(ctx, min(done, a.engine.Position()))
 		if err != nil && ctx.Err() == nil {
 			a.log.WarnContext(ctx, "how far rules are is not known; what they may not have looked at is not trimmed", "error", err)
 			before = 0
 		}
 	}
+}
+
+// read returns up to where all of these durable readers are.
+func (a *App) read(ctx context.Context, readers ...string) (uint64, error) {
+	done := uint64(math.MaxUint64)
+	for _, name := range readers {
+		at, err := a.stream.ReadPosition(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		done = min(done, at)
+	}
+	return done, nil
 }

@@ -28,7 +28,14 @@ const prunePause = 100 * time.Millisecond
 
 // pruneLive drops live queries that ended long ago.
 func (a *App) pruneLive(ctx context.Context) error {
-	if a.cfg.LiveRetention == 0 {
+	return a.prune(ctx, "live queries", a.cfg.LiveRetention, a.store.PruneLive)
+}
+
+// prune drops, again and again until ctx ends, what is older than it is to be kept;
+// 0 is for ever. A step tells whether there is more; one that fails is logged and
+// tried again.
+func (a *App) prune(ctx context.Context, what string, keep time.Duration, step func(ctx context.Context, before time.Time) (more bool, err error)) error {
+	if keep == 0 {
 		return nil
 	}
 	t := time.NewTimer(pruneEvery)
@@ -39,9 +46,9 @@ func (a *App) pruneLive(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		more, err := a.store.PruneLive(ctx, a.now().Add(-a.cfg.LiveRetention))
+		more, err := step(ctx, a.now().Add(-keep))
 		if err != nil && ctx.Err() == nil {
-			a.log.WarnContext(ctx, "live queries were not pruned; retrying", "error", err)
+			a.log.WarnContext(ctx, "what is old was not pruned; retrying", "what", what, "error", err)
 		}
 		if more && err == nil {
 			t.Reset(prunePause)

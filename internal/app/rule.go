@@ -27,19 +27,23 @@ func (a *App) openRules(ctx context.Context) error {
 // ruleReader is the name of the position up to which rules looked at events.
 const ruleReader = "rules"
 
+// batchesOf returns the batches of a message, without those that cannot be read; of
+// them the indexer tells.
+func batchesOf(m stream.Message) []event.Batch {
+	batches := make([]event.Batch, 0, len(m.Records))
+	for _, r := range m.Records {
+		if b, err := event.DecodeBatch(r); err == nil {
+			batches = append(batches, b)
+		}
+	}
+	return batches
+}
+
 // applyRules gives events to the rules, a message at a time: an event is known by
 // its message, so these must be the same when they come again.
 func (a *App) applyRules(ctx context.Context) error {
 	return a.stream.ReadDurable(ctx, ruleReader, stream.Events, 1, func(ctx context.Context, m stream.Message) error {
-		batches := make([]event.Batch, 0, len(m.Records))
-		for _, r := range m.Records {
-			b, err := event.DecodeBatch(r)
-			if err != nil {
-				continue // the indexer says so
-			}
-			batches = append(batches, b)
-		}
-		return a.rules.Handle(ctx, m.Seq, batches)
+		return a.rules.Handle(ctx, m.Seq, batchesOf(m))
 	})
 }
 

@@ -17,7 +17,6 @@ import (
 
 // Directories of sinks, in the data directory.
 const (
-	secretsDir  = "secrets"
 	sinkDir     = "sinks/state"
 	sinkFileDir = "sinks/files"
 )
@@ -53,7 +52,7 @@ func (a *App) openSinks(ctx context.Context) error {
 	a.sinks = sink.NewManager(sink.Options{
 		Stream: sinkStream{a.stream}, Store: a.store, Search: a.indexer, Nodes: a.registry,
 		Plans:   func() []*resource.SinkPlan { return a.catalog().Plan().Newest().Sinks() },
-		Secrets: &credential.Reader{Dir: cmp.Or(a.cfg.SecretsDir, a.cfg.Path(secretsDir)), Getenv: os.LookupEnv},
+		Secrets: &credential.Reader{Dir: a.cfg.Secrets(), Getenv: os.LookupEnv},
 		Egress:  &egress.Guard{Allow: allow},
 		Dir:     a.cfg.Path(sinkDir), FileDir: cmp.Or(a.cfg.SinkDir, a.cfg.Path(sinkFileDir)), Stdout: os.Stdout,
 		Version: a.version, Log: a.log, Now: a.now,

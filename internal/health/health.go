@@ -100,7 +100,7 @@ type Finding struct {
 	Until    time.Time // it closes by itself then; zero if something else closes it
 	Closed   time.Time // zero while it is open
 
-	told bool // its last transition is in the stream
+	Told bool // events tell of it as it is
 }
 
 // Key is what is open at most once.
@@ -112,12 +112,6 @@ type Key struct {
 
 // Key returns what the finding is about.
 func (f Finding) Key() Key { return Key{f.NodeID, f.Kind, f.Subject} }
-
-// Told reports whether events tell of the finding as it is.
-func (f Finding) Told() bool { return f.told }
-
-// Tell marks it so, for stores.
-func (f *Finding) Tell(told bool) { f.told = told }
 
 // Store keeps findings. Every method is one transaction.
 type Store interface {

@@ -34,7 +34,7 @@ func (l *ledger) take(f Finding) {
 	if f.Closed.IsZero() {
 		l.add(&f)
 	}
-	if !f.told {
+	if !f.Told {
 		l.changed = append(l.changed, f)
 	}
 }
@@ -92,7 +92,7 @@ func (l *ledger) clear(k Key, at time.Time) {
 	if !at.After(f.Opened) {
 		at = f.Opened.Add(time.Microsecond) // else it looks like a moment
 	}
-	f.Closed, f.told = at, false
+	f.Closed, f.Told = at, false
 	l.changed = append(l.changed, *f)
 	delete(l.dirty, k)
 	delete(l.open, k)
@@ -150,10 +150,10 @@ func (l *ledger) flush(ctx context.Context, s Store, t Teller) error {
 	told := make([]Finding, len(changed))
 	for i, c := range changed {
 		if f := l.open[c.Key()]; f != nil && f.Opened.Equal(c.Opened) {
-			f.told = true
+			f.Told = true
 			c = *f
 		}
-		c.told = true
+		c.Told = true
 		told[i] = c
 	}
 	l.changed = nil

@@ -1,13 +1,11 @@
 package health
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -304,28 +302,10 @@ func (m *Monitor) usual() map[string]string {
 	return usual
 }
 
-// older reports whether version a is less than b, by their numbers; false if one
-// is not known.
+// older reports whether version a is less than b; false if one is not known.
 func older(a, b string) bool {
-	if a == "" || b == "" {
-		return false
-	}
-	return slices.CompareFunc(strings.Split(a, "."), strings.Split(b, "."), func(x, y string) int {
-		return cmp.Compare(leading(x), leading(y))
-	}) < 0
-}
-
-// leading returns the number at the start of a word.
-func leading(s string) int {
-	end := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' })
-	if end < 0 {
-		end = len(s)
-	}
-	i, err := strconv.Atoi(s[:end])
-	if err != nil {
-		return 0
-	}
-	return i
+	order, known := node.CompareVersions(a, b)
+	return known && order < 0
 }
 
 // Open returns the findings of a node that are open, by kind and subject.

@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"github.com/musterhq/muster/internal/event"
+	"github.com/musterhq/muster/internal/osquery"
 	"github.com/musterhq/muster/internal/resource"
 )
 
@@ -22,28 +23,6 @@ const (
 	loopWindow   = 15 * time.Minute
 	loopRestarts = 3
 )
-
-// What osquery says in status lines, as of 5.23.1; files and lines change between
-// releases. See osquery/config/config.cpp, plugins/logger/buffered.cpp and
-// tls_logger.cpp, config/parsers/options.cpp, sql/sqlite_util.cpp,
-// extensions/extensions.cpp and interface.cpp.
-const (
-	sayFailed  = "Scheduled query may have failed: "
-	sayDenied  = "skipping denied scheduled query: "
-	sayExpired = "Scheduled denylisted query has expired: "
-	sayRefused = "updateSource failed to parse config"
-	sayPurged  = "Purging buffered logs limit"
-	sayLong    = "Linesize exceeds TLS logger maximum"
-	sayCLIOnly = "The CLI only flag --"
-	sayUnknown = "Cannot set unknown or invalid flag: "
-	sayDenial  = "Authorizer denied action"
-	sayGone    = "Extension UUID "
-	sayNew     = "Registering extension ("
-)
-
-// maxMessage is how much of a status line is looked at: a refused config is
-// quoted whole.
-const maxMessage = 512
 
 // condition is what is known of a node. Times are Unix seconds, 0 for never.
 type condition struct {
@@ -118,31 +97,31 @@ func (n noting) status(e *event.Event) {
 		return
 	}
 	message := string(v.GetStringBytes("message"))
-	message = bounded(message, maxMessage)
+	message = bounded(message, osquery.MaxSaid)
 	after := func(start string) string { return strings.TrimSpace(strings.TrimPrefix(message, start)) }
 	switch {
-	case strings.HasPrefix(message, sayFailed):
-		n.see(QueryFailed, after(sayFailed), "the worker died while it ran "+after(sayFailed)+", or was killed for it", failedTime)
-	case strings.HasPrefix(message, sayExpired):
-		n.ledger.clear(n.key(Denylisted, after(sayExpired)), n.batch.Received)
-	case strings.HasPrefix(message, sayRefused):
+	case strings.HasPrefix(message, osquery.SayFailed):
+		n.see(QueryFailed, after(osquery.SayFailed), "the worker died while it ran "+after(osquery.SayFailed)+", or was killed for it", failedTime)
+	case strings.HasPrefix(message, osquery.SayExpired):
+		n.ledger.clear(n.key(Denylisted, after(osquery.SayExpired)), n.batch.Received)
+	case strings.HasPrefix(message, osquery.SayRefused):
 		n.see(ConfigRefused, "", "it could not parse its config", refusedTime)
-	case strings.HasPrefix(message, sayPurged), strings.HasPrefix(message, sayLong):
+	case strings.HasPrefix(message, osquery.SayPurged), strings.HasPrefix(message, osquery.SayLong):
 		n.see(LinesLost, "", "it dropped log lines: "+message, lostTime)
-	case strings.HasPrefix(message, sayCLIOnly):
-		flag, _, _ := strings.Cut(after(sayCLIOnly), " ")
+	case strings.HasPrefix(message, osquery.SayCLIOnly):
+		flag, _, _ := strings.Cut(after(osquery.SayCLIOnly), " ")
 		n.see(UnknownOption, flag, "a config sets "+flag+", which only its command line may", optionTime)
-	case strings.HasPrefix(message, sayUnknown):
-		n.see(UnknownOption, after(sayUnknown), "a config sets "+after(sayUnknown)+", which it does not know", optionTime)
-	case strings.HasPrefix(message, sayDenial):
+	case strings.HasPrefix(message, osquery.SayUnknownFlag):
+		n.see(UnknownOption, after(osquery.SayUnknownFlag), "a config sets "+after(osquery.SayUnknownFlag)+", which it does not know", optionTime)
+	case strings.HasPrefix(message, osquery.SayDenial):
 		n.ledger.moment(n.key(Denied, ""), message, n.batch.Received)
-	case strings.HasPrefix(message, sayNew):
-		name, _, _ := strings.Cut(after(sayNew), ",")
+	case strings.HasPrefix(message, osquery.SayExtension):
+		name, _, _ := strings.Cut(after(osquery.SayExtension), ",")
 		n.ledger.moment(n.key(Extension, name), "an extension came: "+message, n.batch.Received)
-	case strings.HasPrefix(message, sayGone):
+	case strings.HasPrefix(message, osquery.SayExtensionOff):
 		n.ledger.moment(n.key(Extension, ""), "an extension went: "+message, n.batch.Received)
 	default:
-		if _, query, ok := strings.Cut(message, sayDenied); ok {
+		if _, query, ok := strings.Cut(message, osquery.SayDenied); ok {
 			n.see(Denylisted, query, "it does not run "+query+", which it denylisted", DenylistTime)
 		}
 	}

@@ -148,7 +148,7 @@ func named() []struct {
 		{cmd + "curl https://a/b?access_token=%s&x=1", alphabet, 24},
 		{cmd + "curl https://s3/b?X-Amz-Signature=%s", hexes, 64},
 		{cmd + "snmpwalk -v3 -A %s -l authPriv h", alphabet, 12},
-		{cmd + "npm config set //registry.npmjs.org/:_authToken=%s", alphabet, 36},
+		{cmd + "npm config set //npm.example.com/:_authToken=%s", alphabet, 36},
 		{cmd + "sonar-scanner -Dsonar.login=%s", hexes, 40},
 		{cmd + "app --dsn https://%s@o1.ingest.sentry.io/12", hexes, 32},
 		{cmd + "worker --seed %s", alphabet, 40},

@@ -220,7 +220,7 @@ func (s *Sink) check(c *checker) {
 	}
 	c.inRange("batch.rows", s.Batch.Rows, MaxSinkRows)
 	c.inRange("batch.bytes", s.Batch.Bytes, MaxSinkBytes)
-	c.inSpan("batch.wait", s.Batch.Wait, minSinkWait, maxSinkWait)
+	c.between("batch.wait", s.Batch.Wait, minSinkWait, maxSinkWait)
 	ways := s.ways()
 	if len(ways) != 1 {
 		c.refuse("", "one-way", "must have exactly one of file, stdout, syslog, http, splunk_hec, kafka, elasticsearch, opensearch, s3 and nats")
@@ -280,7 +280,7 @@ func (f *SinkFile) check(c *checker) {
 		c.refuse("file.name", "bad-name", "%q is no name of a file; use up to 63 letters, digits and . _ -, a letter or digit first; it is in sink_dir", f.Name)
 	}
 	c.inRange("file.max_mib", f.MaxMiB, maxFileMiB)
-	c.inSpan("file.max_age", f.MaxAge, minFileAge, maxFileAge)
+	c.between("file.max_age", f.MaxAge, minFileAge, maxFileAge)
 	c.inRange("file.keep", f.Keep, maxFileKeep)
 	for k, other := range Specs[*Sink](c.set) {
 		if k.Name < c.object.Name && other.File != nil && other.File.Name == f.Name {
@@ -290,9 +290,9 @@ func (f *SinkFile) check(c *checker) {
 }
 
 func (t *SinkTLS) check(c *checker, path string) {
-	c.secret(path+".ca", t.CA)
-	c.secret(path+".client_cert", t.ClientCert)
-	c.secret(path+".client_key", t.ClientKey)
+	c.reference(path+".ca", t.CA)
+	c.reference(path+".client_cert", t.ClientCert)
+	c.reference(path+".client_key", t.ClientKey)
 	if (t.ClientCert == nil) != (t.ClientKey == nil) {
 		c.refuse(path+".client_key", "half-certificate", "and client_cert must both be there, or neither")
 	}
@@ -343,8 +343,8 @@ func (h *SinkHTTP) check(c *checker) {
 	case h.URL != "":
 		c.sinkURL("http.url", h.URL)
 	}
-	c.secret("http.url_from", h.URLFrom)
-	c.secret("http.secret", h.Sign)
+	c.reference("http.url_from", h.URLFrom)
+	c.reference("http.secret", h.Sign)
 	if len(h.Headers) > maxSinkHeader {
 		c.refuse("http.headers", "range", "must be at most %d", maxSinkHeader)
 	}
@@ -352,7 +352,7 @@ func (h *SinkHTTP) check(c *checker) {
 		if !sinkHeader(name) {
 			c.refuse("http.headers", "bad-header", "%q cannot be set; use letters, digits and -, and none of Host, Content-*, Transfer-Encoding, Connection and X-Muster-*", name)
 		}
-		c.secret("http.headers."+name, &from)
+		c.reference("http.headers."+name, &from)
 	}
 }
 
@@ -369,7 +369,7 @@ func sinkHeader(name string) bool {
 func (p *SinkSplunk) check(c *checker) {
 	p.SinkTLS.check(c, "splunk_hec")
 	c.sinkURL("splunk_hec.url", p.URL)
-	c.secret("splunk_hec.token", &p.Token)
+	c.reference("splunk_hec.token", &p.Token)
 	for path, text := range map[string]string{"index": p.Index, "sourcetype": p.Sourcetype, "source": p.Source} {
 		c.short("splunk_hec."+path, text)
 	}
@@ -401,7 +401,7 @@ func (k *SinkKafka) check(c *checker) {
 	if k.SASL == "plain" && k.PlainText {
 		c.refuse("kafka.sasl", "open-password", "is plain, and there is no TLS; use scram-sha-512, or leave plain_text out")
 	}
-	c.secret("kafka.password", k.Password)
+	c.reference("kafka.password", k.Password)
 	if !slices.Contains([]string{"", "node", "id"}, k.Key) {
 		c.refuse("kafka.key", "bad-key", "is %q; use node or id", k.Key)
 	}
@@ -419,8 +419,8 @@ func (e *SinkElastic) check(c *checker, path string) {
 	if (e.Username == "") != (e.Password == nil) || e.APIKey != nil && e.Password != nil {
 		c.refuse(path+".password", "half-login", "and username must both be there, or api_key, or none of them")
 	}
-	c.secret(path+".password", e.Password)
-	c.secret(path+".api_key", e.APIKey)
+	c.reference(path+".password", e.Password)
+	c.reference(path+".api_key", e.APIKey)
 }
 
 func (s *SinkS3) check(c *checker, format string) {
@@ -439,8 +439,8 @@ func (s *SinkS3) check(c *checker, format string) {
 	if (s.AccessKey == nil) != (s.SecretKey == nil) {
 		c.refuse("s3.secret_key", "half-login", "and access_key must both be there, or neither")
 	}
-	c.secret("s3.access_key", s.AccessKey)
-	c.secret("s3.secret_key", s.SecretKey)
+	c.reference("s3.access_key", s.AccessKey)
+	c.reference("s3.secret_key", s.SecretKey)
 	switch s.Objects {
 	case "", "ndjson":
 	case "parquet":
@@ -477,30 +477,14 @@ func (n *SinkNATS) check(c *checker) {
 	if logins > 1 || (n.Username == "") != (n.Password == nil) {
 		c.refuse("nats.password", "half-login", "and username must both be there, or token, or credentials, or none of them")
 	}
-	c.secret("nats.credentials", n.Credentials)
-	c.secret("nats.token", n.Token)
-	c.secret("nats.password", n.Password)
+	c.reference("nats.credentials", n.Credentials)
+	c.reference("nats.token", n.Token)
+	c.reference("nats.password", n.Password)
 }
 
 func (c *checker) inRange(path string, n, most int) {
 	if n < 0 || n > most {
 		c.refuse(path, "range", "must be 1 to %d, or left out", most)
-	}
-}
-
-func (c *checker) inSpan(path string, d Duration, least, most time.Duration) {
-	if d != 0 && (time.Duration(d) < least || time.Duration(d) > most) {
-		c.refuse(path, "range", "must be %s to %s, or left out", least, most)
-	}
-}
-
-// secret checks where a secret is; nil is none.
-func (c *checker) secret(path string, r *credential.Reference) {
-	if r == nil {
-		return
-	}
-	if err := r.Check(path); err != nil {
-		c.refuse(path, "bad-reference", "%v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fastjson"
 
 	"github.com/musterhq/muster/internal/event"
+	"github.com/musterhq/muster/internal/osquery"
 )
 
 // note is one batch on its way into a record.
@@ -164,15 +165,6 @@ func (n *note) scheduled(name string) *usage {
 	return u
 }
 
-// What osquery says in status lines, as of 5.23.1 (config/config.cpp,
-// plugins/logger/buffered.cpp). Files and lines change between releases.
-const (
-	sayFailed  = "Scheduled query may have failed: "
-	sayDenied  = "skipping denied scheduled query: "
-	sayRefused = "updateSource failed to parse config"
-	sayPurged  = "Purging buffered logs limit"
-)
-
 // status takes in a line of the agent's own log.
 func (n *note) status(e *event.Event) {
 	v, err := n.p.ParseBytes(e.Columns)
@@ -183,25 +175,22 @@ func (n *note) status(e *event.Event) {
 		n.r.counts.lines++
 	}
 	message := string(v.GetStringBytes("message"))
-	if len(message) > maxMessage {
-		message = message[:maxMessage] // a refused config is quoted whole
+	if len(message) > osquery.MaxSaid {
+		message = message[:osquery.MaxSaid] // a refused config is quoted whole
 	}
 	switch {
-	case strings.HasPrefix(message, sayFailed):
-		n.incident(queryFailed, bounded(message[len(sayFailed):]))
-	case strings.HasPrefix(message, sayRefused):
+	case strings.HasPrefix(message, osquery.SayFailed):
+		n.incident(queryFailed, bounded(message[len(osquery.SayFailed):]))
+	case strings.HasPrefix(message, osquery.SayRefused):
 		n.incident(configRefused, "")
-	case strings.HasPrefix(message, sayPurged):
+	case strings.HasPrefix(message, osquery.SayPurged):
 		n.incident(linesPurged, "")
 	default:
-		if _, name, ok := strings.Cut(message, sayDenied); ok {
+		if _, name, ok := strings.Cut(message, osquery.SayDenied); ok {
 			n.denied(bounded(name))
 		}
 	}
 }
-
-// maxMessage is how much of a status line is looked at.
-const maxMessage = 512
 
 func bounded(name string) string {
 	return strings.ToValidUTF8(name[:min(len(name), maxName)], "")

@@ -19,7 +19,7 @@ func scanFinding(row scanner) (f health.Finding, err error) {
 	var told int
 	err = row.Scan(&f.NodeID, &f.Kind, &f.Subject, &opened, &f.Severity, &f.Text, &last, &f.Count, &until, &closed, &told)
 	f.Opened, f.Last, f.Until, f.Closed = moment(opened), moment(last), moment(until), moment(closed)
-	f.Tell(told == 1)
+	f.Told = told == 1
 	return f, err
 }
 
@@ -34,7 +34,7 @@ func (s *Store) SaveFindings(ctx context.Context, findings []health.Finding) err
 			for _, f := range findings[start:min(start+findingChunk, len(findings))] {
 				rows = append(rows, []any{
 					text(f.NodeID), string(f.Kind), text(f.Subject), micros(f.Opened), f.Severity, text(f.Text), micros(f.Last), f.Count,
-					micros(f.Until), micros(f.Closed), flag(f.Told()),
+					micros(f.Until), micros(f.Closed), flag(f.Told),
 				})
 			}
 			list, err := document(rows)
