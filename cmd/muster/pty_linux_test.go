@@ -54,6 +54,7 @@ func openTerminal(t *testing.T, args ...string) *terminal {
 		t.Skip("no terminals here:", err)
 	}
 	defer slave.Close()
+	keepOutput(t, int(slave.Fd()))
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +74,21 @@ func openTerminal(t *testing.T, args ...string) *terminal {
 		_ = master.Close()
 	})
 	return p
+}
+
+// keepOutput stops a terminal from throwing away, at Ctrl-C, what was written
+// and not yet read: the kernel does so after it has sent the signal, when a
+// quick program may have said its last words already.
+func keepOutput(t *testing.T, fd int) {
+	t.Helper()
+	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode.Lflag |= unix.NOFLSH
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (p *terminal) read() {

@@ -262,7 +262,7 @@ func TestLoad_carves(t *testing.T) {
 	if r.Mode != "carves" || c.Carves != 6 || c.Uploaded != 6 || c.Failed != 0 || c.Blocks != 36 || c.States["done"] != 6 || c.Concurrent != 3 {
 		t.Errorf("%s: %+v", r.Mode, c)
 	}
-	if c.Rate <= 0 || c.Bytes <= 0 || c.Settled < c.Seconds || c.CPU == nil || c.PeakRSS < c.IdleRSS || c.OverIdle != c.PeakRSS-c.IdleRSS {
+	if c.Rate <= 0 || c.Bytes <= 0 || c.Settled < c.Seconds || c.CPU == nil || c.IdleRSS <= 0 || c.PeakRSS <= 0 || c.OverIdle != c.PeakRSS-c.IdleRSS {
 		t.Errorf("figures: %+v", c)
 	}
 	if starts, blocks := r.Operations["carve_start"], r.Operations["carve_block"]; starts.Count != 6 || blocks.Count != 36 || blocks.P99 <= 0 {
