@@ -98,7 +98,7 @@ func printRule(cmd *cobra.Command, s adminapi.RuleStatus) error {
 		if i == 0 {
 			title = "Arrives by"
 		}
-		rows = append(rows, []string{title, fmt.Sprintf("%s at most, %s on %d %s nodes", time.Duration(b.Seconds)*time.Second, b.Query, b.Nodes, b.Platform)})
+		rows = append(rows, []string{title, fmt.Sprintf("%s at most, %s on %d %s nodes; matched: %s", time.Duration(b.Seconds)*time.Second, b.Query, b.Nodes, b.Platform, latencyWords(b.ToMatch))})
 	}
 	if s.LastMatchAt != nil {
 		rows = append(rows, []string{"Last match", s.LastMatchAt.Local().Format(time.DateTime)})

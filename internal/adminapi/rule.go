@@ -1,7 +1,6 @@
 package adminapi
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -46,64 +45,22 @@ func (a *API) showRule(ctx context.Context, in *RuleRef) (*body[RuleStatus], err
 			}
 			out.Document = string(b)
 		}
-		var err error
-		if out.Bounds, err = a.ruleBounds(s.Plan); err != nil {
-			return nil, err
-		}
+		out.Bounds = ruleBounds(a.Rules.Bounds(ctx, in.Name), s.Groups)
 		return &body[RuleStatus]{out}, nil
 	}
 	return nil, errNoRule(in.Name)
 }
 
-// ruleBounds returns how late rows arrive at most that a rule looks at, by query and
-// platform, the latest first.
-func (a *API) ruleBounds(p *resource.RulePlan) ([]RuleBound, error) {
-	served := a.Catalog.Plan()
-	reads, err := rule.QueryTables(a.Policy, a.Now(), served.Base, served.Newest())
-	if err != nil {
-		return nil, err
+// ruleBounds are of one rule, with what was measured beside what is guaranteed.
+func ruleBounds(list []rule.Bound, measured map[rule.Group]rule.Latency) []RuleBound {
+	out := make([]RuleBound, 0, len(list))
+	for _, b := range list {
+		out = append(out, RuleBound{
+			Query: b.Query, Platform: b.Platform, Nodes: b.Nodes, Interval: int(b.Interval.Seconds()), Seconds: int(b.Worst.Seconds()),
+			ToMatch: ruleLatency(measured[b.Group]),
+		})
 	}
-	tables := rule.Reads(p.Events.Tables, reads)
-	type group struct{ query, platform string }
-	type scheduled struct {
-		queries []resource.Scheduled
-		logging resource.Logging
-	}
-	known := map[*resource.Config]scheduled{} // few configs are served to many nodes
-	bounds := map[group]*RuleBound{}
-	for n := range a.Registry.All {
-		if !p.Means(n) {
-			continue
-		}
-		config := a.Catalog.Expected(n)
-		s, ok := known[config]
-		if !ok {
-			s = scheduled{a.Catalog.Snapshot(n).Schedule(n), config.Logging()}
-			known[config] = s
-		}
-		for _, q := range s.queries {
-			if !tables[q.Name] && !slices.ContainsFunc(p.Events.Queries, func(pattern string) bool { return resource.MatchName(pattern, q.Name) }) {
-				continue
-			}
-			g := group{q.Name, n.Platform}
-			b := bounds[g]
-			if b == nil {
-				b = &RuleBound{Query: q.Name, Platform: n.Platform}
-				bounds[g] = b
-			}
-			b.Nodes++
-			b.Interval = max(b.Interval, q.Interval)
-			b.Seconds = max(b.Seconds, int(s.logging.Bound(q.Interval).Seconds()))
-		}
-	}
-	out := make([]RuleBound, 0, len(bounds))
-	for _, b := range bounds {
-		out = append(out, *b)
-	}
-	slices.SortFunc(out, func(x, y RuleBound) int {
-		return cmp.Or(cmp.Compare(y.Seconds, x.Seconds), cmp.Compare(x.Query, y.Query), cmp.Compare(x.Platform, y.Platform))
-	})
-	return out, nil
+	return out
 }
 
 func errNoRule(name string) error {

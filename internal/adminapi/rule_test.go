@@ -92,16 +92,21 @@ func TestRules(t *testing.T) {
 func TestRuleBounds(t *testing.T) {
 	w := newWorld(t)
 	w.setUp()
-	w.apply("apiVersion: muster/v1\nkind: Rule\nname: up\nspec:\n  events: {queries: [pack_slow_*], tables: [uptime]}\n" +
+	w.apply("apiVersion: muster/v1\nkind: Rule\nname: up\nspec:\n  events: {queries: [pack_slow_*], tables: [uptime]}\n  shadow: true\n" +
 		"---\napiVersion: muster/v1\nkind: Pack\nname: slow\nspec:\n  queries: {time: {query: SELECT * FROM time, interval: 100}, up: {query: SELECT * FROM uptime, interval: 1000}}\n")
-	w.enrol("web-1")
+	n := w.enrol("web-1")
+	now := time.Now().UTC()
+	batch := event.Batch{NodeID: n.ID, Received: now, LogType: "result", Events: []event.Event{{Time: now.Add(-time.Minute), Query: "pack_slow_time", Action: event.Added}}}
+	if err := w.rules.Handle(t.Context(), 1, []event.Batch{batch}); err != nil {
+		t.Fatal(err)
+	}
 	var one adminapi.RuleStatus
 	if err := w.call("GET", "/rules/up", nil, nil, &one); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]int{}
 	for _, b := range one.Bounds {
-		if b.Nodes != 1 {
+		if fired := b.Query == "pack_slow_time"; b.Nodes != 1 || (b.ToMatch.Samples == 1) != fired || (b.ToMatch.P99 >= 60_000) != fired {
 			t.Errorf("%+v", b)
 		}
 		got[b.Query] = b.Seconds - b.Interval*110/100 // the log period of the fixture's profile, if it has one

@@ -35,6 +35,8 @@ type RuleBound struct {
 	Nodes    int    `json:"nodes" doc:"That run the query and that the rule looks at"`
 	Interval int    `json:"interval_seconds"`
 	Seconds  int    `json:"seconds"`
+
+	ToMatch RuleLatency `json:"to_match" doc:"What was measured of this query on these nodes"`
 }
 
 // RuleCounts are of events and of what followed.

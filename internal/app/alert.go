@@ -14,6 +14,7 @@ import (
 	"github.com/musterhq/muster/internal/credential"
 	"github.com/musterhq/muster/internal/egress"
 	"github.com/musterhq/muster/internal/notify"
+	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
 )
 
@@ -38,13 +39,28 @@ func (a *App) openAlerts(context.Context) error {
 	a.alerts.metrics = newAlertMetrics()
 	a.alerts.service = alert.NewService(alert.Options{
 		Store: a.store, Silences: a.store, Routes: served, Nodes: a.registry, Retention: a.cfg.AlertRetention, Log: a.log, Now: a.now,
-		Wake: func(names []string) { a.alerts.courier.Wake(names) },
+		Policy: func(rule string) alert.Policy { return alertPolicy(served.Plan().Newest().EventRule(rule)) },
+		Wake:   func(names []string) { a.alerts.courier.Wake(names) },
 	})
 	a.alerts.courier = alert.NewCourier(alert.CourierOptions{
 		Outbox: a.store, Silences: a.store, Routes: served, Sender: sender, Raise: a.alerts.service.Raise, Observe: a.alerts.metrics.observe,
 		Log: a.log, Now: a.now,
 	})
 	return nil
+}
+
+// alertPolicy returns how a rule wants its alerts treated; without a rule, as those
+// of the server's own, by default.
+func alertPolicy(p *resource.RulePlan) alert.Policy {
+	if p == nil || p.Actions.Alert == nil {
+		return alert.Policy{}
+	}
+	a := p.Actions.Alert
+	policy := alert.Policy{ResolveAfter: time.Duration(a.ResolveAfter), ReopenWithin: time.Duration(a.ReopenWithin)}
+	if f := a.Flood; f != nil {
+		policy.FloodMax, policy.FloodPeriod = f.Max, time.Duration(f.Window)
+	}
+	return policy
 }
 
 // alarm raises an alert of the server's own. It does not fail: what could not be

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -71,7 +72,7 @@ func (a *App) ruled(ctx context.Context, upTo uint64) (uint64, error) {
 type ruleMetrics struct {
 	engine                                                    *rule.Engine
 	events, matches, firings, unknown, refused, failed, aside *prometheus.Desc
-	seconds, delay                                            *prometheus.Desc
+	seconds, delay, bound                                     *prometheus.Desc
 	judged, skipped                                           *prometheus.Desc
 }
 
@@ -89,7 +90,8 @@ func newRuleMetrics(e *rule.Engine) ruleMetrics {
 		failed:  perRule("muster_rule_failed_total", "Actions that failed and were given up."),
 		aside:   perRule("muster_rule_set_aside", "1 while a rule is left out because it broke."),
 		seconds: perRule("muster_rule_seconds_total", "Time that the evaluation of a rule took."),
-		delay:   perRule("muster_rule_match_delay_seconds", "From an event until its match, of the last firings.", "quantile"),
+		delay:   perRule("muster_rule_match_delay_seconds", "From an event until its match, of the last firings.", "platform", "quantile"),
+		bound:   perRule("muster_rule_bound_seconds", "The most that passes until a row of a scheduled query arrives that a rule looks at, by the platform of online nodes.", "platform"),
 		judged:  prometheus.NewDesc("muster_rules_judged_timestamp_seconds", "When the newest event that rules looked at had been received.", nil, nil),
 		skipped: prometheus.NewDesc("muster_rules_skipped_messages_total", "Messages that rules never looked at, because the stream filled.", nil, nil),
 	}
@@ -97,7 +99,7 @@ func newRuleMetrics(e *rule.Engine) ruleMetrics {
 
 // Describe implements prometheus.Collector.
 func (m ruleMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.events, m.matches, m.firings, m.unknown, m.refused, m.failed, m.aside, m.seconds, m.delay, m.judged, m.skipped} {
+	for _, d := range []*prometheus.Desc{m.events, m.matches, m.firings, m.unknown, m.refused, m.failed, m.aside, m.seconds, m.delay, m.bound, m.judged, m.skipped} {
 		to <- d
 	}
 }
@@ -116,10 +118,17 @@ func (m ruleMetrics) Collect(to chan<- prometheus.Metric) {
 		}
 		tell(m.aside, prometheus.GaugeValue, truth(s.State == rule.SetAside), s.Plan.Name)
 		tell(m.seconds, prometheus.CounterValue, s.Spent.Seconds(), s.Plan.Name)
-		if l := s.ToMatch; l.Samples > 0 {
-			tell(m.delay, prometheus.GaugeValue, l.P50.Seconds(), s.Plan.Name, "0.5")
-			tell(m.delay, prometheus.GaugeValue, l.P99.Seconds(), s.Plan.Name, "0.99")
-			tell(m.delay, prometheus.GaugeValue, l.Worst.Seconds(), s.Plan.Name, "1")
+		for platform, l := range s.Platforms {
+			tell(m.delay, prometheus.GaugeValue, l.P50.Seconds(), s.Plan.Name, platform, "0.5")
+			tell(m.delay, prometheus.GaugeValue, l.P99.Seconds(), s.Plan.Name, platform, "0.99")
+			tell(m.delay, prometheus.GaugeValue, l.Worst.Seconds(), s.Plan.Name, platform, "1")
+		}
+		worst := map[string]time.Duration{}
+		for _, b := range m.engine.Bounds(context.Background(), s.Plan.Name) {
+			worst[b.Platform] = max(worst[b.Platform], b.Worst)
+		}
+		for platform, d := range worst {
+			tell(m.bound, prometheus.GaugeValue, d.Seconds(), s.Plan.Name, platform)
 		}
 	}
 	if at := m.engine.Judged(); !at.IsZero() {

@@ -60,9 +60,18 @@ type RuleActions struct {
 	Untag []string   `json:"untag,omitempty" yaml:"untag,omitempty" doc:"Tags that rules gave the node and that it loses"`
 }
 
-// RuleAlert says who is told.
+// RuleAlert says who is told, and how the rule's alerts are treated.
 type RuleAlert struct {
-	Notifiers []string `json:"notifiers,omitempty" yaml:"notifiers,omitempty" doc:"Names of notifiers, webhooks among them; the default ones if it is left out"`
+	Notifiers    []string   `json:"notifiers,omitempty" yaml:"notifiers,omitempty" doc:"Names of notifiers, webhooks among them; the default ones if it is left out"`
+	ResolveAfter Duration   `json:"resolve_after,omitempty" yaml:"resolve_after,omitempty" doc:"An alert is over when nothing fired for so long, 1m to 720h; never if it is left out"`
+	ReopenWithin Duration   `json:"reopen_within,omitempty" yaml:"reopen_within,omitempty" doc:"How long after its end an alert that fires again is the same, 1m to 720h; 24h if it is left out"`
+	Flood        *RuleFlood `json:"flood,omitempty" yaml:"flood,omitempty" doc:"How many alerts it may open; what is over is counted by one alert; 50 in 10m if it is left out"`
+}
+
+// RuleFlood is a limit.
+type RuleFlood struct {
+	Max    int      `json:"max" yaml:"max" doc:"So many alerts, 1 to 1000"`
+	Window Duration `json:"window,omitempty" yaml:"window,omitempty" doc:"Within so long, 1m to 24h; 10m if it is left out"`
 }
 
 // RuleQuery is asked of the node of the event, within the limits of triggers.
@@ -96,6 +105,7 @@ const (
 	maxRuleWindow     = 24 * time.Hour
 	maxSuppress       = 30 * 24 * time.Hour
 	maxRuleLabels     = 20
+	maxFlood          = 1000 // more than anybody looks at, or a notifier bears
 )
 
 func (r *Rule) check(c *checker) {
@@ -108,6 +118,9 @@ func (r *Rule) check(c *checker) {
 	}
 	if r.Threshold != nil {
 		r.Threshold.check(c)
+	}
+	if a := r.Actions.Alert; a != nil {
+		a.check(c)
 	}
 	c.tags("actions.tag", r.Actions.Tag)
 	c.tags("actions.untag", r.Actions.Untag)
@@ -156,6 +169,17 @@ func (e RuleEvents) check(c *checker) {
 		if !slices.Contains([]string{event.Added, event.Removed, event.Snapshot, event.Status}, a) {
 			c.refuse(indexed("events.actions", i), "unknown", "%q is no action; there are added, removed, snapshot and status", a)
 		}
+	}
+}
+
+func (a *RuleAlert) check(c *checker) {
+	c.between("actions.alert.resolve_after", a.ResolveAfter, time.Minute, maxSuppress)
+	c.between("actions.alert.reopen_within", a.ReopenWithin, time.Minute, maxSuppress)
+	if f := a.Flood; f != nil {
+		if f.Max < 1 || f.Max > maxFlood {
+			c.refuse("actions.alert.flood.max", "range", "must be 1 to %d", maxFlood)
+		}
+		c.between("actions.alert.flood.window", f.Window, time.Minute, maxRuleWindow)
 	}
 }
 

@@ -22,9 +22,10 @@ import (
 type Engine struct {
 	Options
 
-	mu     sync.Mutex // of these three
+	mu     sync.Mutex // of these four
 	force  *force
 	stats  map[string]*stats
+	bounds bounds
 	mended []alert.Firing // rules that were set aside and changed, to be told of
 
 	// Of Handle alone.

@@ -38,6 +38,15 @@ func newOccurrence(b *event.Batch, e *event.Event, n *node.Identity, place event
 	return o
 }
 
+// group returns whose event it is; a node that is gone has no platform.
+func (o *occurrence) group() Group {
+	g := Group{Query: o.Query}
+	if o.Node != nil {
+		g.Platform = o.Node.Platform
+	}
+	return g
+}
+
 // id names the event, as a firing says it.
 func (o *occurrence) id() string {
 	return strconv.FormatUint(o.place.Seq, 10) + "-" + strconv.FormatUint(uint64(o.place.Index), 10)

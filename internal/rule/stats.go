@@ -66,6 +66,9 @@ type Status struct {
 	LastErrorAt time.Time
 	// ToMatch is from the event's time to its match; Queued from its arrival.
 	ToMatch, Queued Latency
+	// Groups and Platforms are ToMatch by group and by platform, of those that fired.
+	Groups    map[Group]Latency
+	Platforms map[string]Latency
 }
 
 // Cost returns what the rule takes for one event; 0 before there was one.
@@ -85,28 +88,54 @@ type Latency struct {
 // maxSamples is of how many firings it is known how long they took.
 const maxSamples = 1000
 
-// times keeps the last durations.
-type times struct {
-	ring []time.Duration
+// sample is how long one firing took.
+type sample struct {
+	group           Group
+	toMatch, queued time.Duration
+}
+
+// samples keeps the last ones.
+type samples struct {
+	ring []sample
 	next int
 }
 
-func (t *times) add(d time.Duration) {
-	d = max(0, d)
-	if len(t.ring) < maxSamples {
-		t.ring = append(t.ring, d)
+func (s *samples) add(v sample) {
+	// A node's clock may be ahead of ours: that is no time at all.
+	v.toMatch, v.queued = max(0, v.toMatch), max(0, v.queued)
+	if len(s.ring) < maxSamples {
+		s.ring = append(s.ring, v)
 		return
 	}
-	t.ring[t.next] = d
-	t.next = (t.next + 1) % maxSamples
+	s.ring[s.next] = v
+	s.next = (s.next + 1) % maxSamples
 }
 
-func (t *times) latency() Latency {
-	n := len(t.ring)
-	if n == 0 {
-		return Latency{}
+// latencies sums up samples by a key.
+func latencies[K comparable](list []sample, key func(sample) K, took func(sample) time.Duration) map[K]Latency {
+	times := map[K][]time.Duration{}
+	for _, s := range list {
+		times[key(s)] = append(times[key(s)], took(s))
 	}
-	sorted := slices.Sorted(slices.Values(t.ring))
+	out := make(map[K]Latency, len(times))
+	for k, list := range times {
+		out[k] = latency(list)
+	}
+	return out
+}
+
+// measure fills in how long the last firings took.
+func (s *Status) measure(list []sample) {
+	toMatch, queued := func(s sample) time.Duration { return s.toMatch }, func(s sample) time.Duration { return s.queued }
+	all := func(sample) struct{} { return struct{}{} }
+	s.ToMatch, s.Queued = latencies(list, all, toMatch)[struct{}{}], latencies(list, all, queued)[struct{}{}]
+	s.Groups = latencies(list, func(s sample) Group { return s.group }, toMatch)
+	s.Platforms = latencies(list, func(s sample) string { return s.group.Platform }, toMatch)
+}
+
+func latency(times []time.Duration) Latency {
+	n := len(times)
+	sorted := slices.Sorted(slices.Values(times))
 	rank := func(percent int) time.Duration { return sorted[(n*percent+99)/100-1] }
 	return Latency{Samples: n, P50: rank(50), P99: rank(99), Worst: sorted[n-1]}
 }
@@ -122,8 +151,7 @@ type stats struct {
 	lastMatch   time.Time
 	lastError   string
 	lastErrorAt time.Time
-	toMatch     times
-	queued      times
+	samples     samples
 }
 
 // Bounds of what a rule may cost: a rule that takes longer holds up all others.
@@ -180,8 +208,7 @@ func (s *stats) failed(err error, now time.Time) {
 type result struct {
 	counts    Counts
 	lastMatch time.Time
-	toMatch   []time.Duration
-	queued    []time.Duration
+	samples   []sample
 }
 
 // keep adds the result of a message that is done with.
@@ -192,9 +219,8 @@ func (s *stats) keep(r *result) {
 	if r.lastMatch.After(s.lastMatch) {
 		s.lastMatch = r.lastMatch
 	}
-	for i := range r.toMatch {
-		s.toMatch.add(r.toMatch[i])
-		s.queued.add(r.queued[i])
+	for _, v := range r.samples {
+		s.samples.add(v)
 	}
 }
 
@@ -204,8 +230,9 @@ func (s *stats) status(p *resource.RulePlan) Status {
 	defer s.mu.Unlock()
 	st := Status{
 		Plan: p, State: On, Why: s.broken, Counts: s.counts, Spent: s.spent, LastMatch: s.lastMatch,
-		LastError: s.lastError, LastErrorAt: s.lastErrorAt, ToMatch: s.toMatch.latency(), Queued: s.queued.latency(),
+		LastError: s.lastError, LastErrorAt: s.lastErrorAt,
 	}
+	st.measure(s.samples.ring)
 	switch {
 	case !p.On():
 		st.State = Off

@@ -149,8 +149,7 @@ func (t *turn) look(r *running, o *occurrence) {
 		got.counts.Suppressed++
 	case fired:
 		got.counts.Fired++
-		got.toMatch = append(got.toMatch, t.now.Sub(o.raw.Time))
-		got.queued = append(got.queued, t.now.Sub(o.received))
+		got.samples = append(got.samples, sample{o.group(), t.now.Sub(o.raw.Time), t.now.Sub(o.received)})
 		if !r.Shadow {
 			t.fire(r, o, key, got)
 		}
