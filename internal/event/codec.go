@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -28,6 +29,7 @@ var ErrCorrupt = errors.New("event: not a batch of a known version")
 
 // Append appends the batch's stream form to dst.
 func (b *Batch) Append(dst []byte) []byte {
+	dst = slices.Grow(dst, b.roughSize())
 	dst = append(dst, codecVersion)
 	dst = appendText(dst, b.NodeID)
 	dst = appendText(dst, b.HostIdentifier)
@@ -50,6 +52,16 @@ func (b *Batch) Append(dst []byte) []byte {
 		last = b.Events[i]
 	}
 	return dst
+}
+
+// roughSize returns about how many bytes the stream form takes, and rarely less.
+func (b *Batch) roughSize() int {
+	const head, each = 256, 24 // the node's names and tags; an event's times and lengths
+	size := head
+	for i := range b.Events {
+		size += each + len(b.Events[i].Query) + len(b.Events[i].Columns)
+	}
+	return size
 }
 
 func (e *Event) append(dst []byte, last *Event, first bool) []byte {
