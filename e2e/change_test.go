@@ -129,7 +129,7 @@ func TestChange(t *testing.T) {
 
 	// Two pairs of eyes.
 	password := filepath.Join(s.Home, "password")
-	s.cli("user", "create", "bob", "--password-file", password, "--own-password-file", password)
+	s.cli("user", "create", "bob", "--role", "operator", "--password-file", password, "--own-password-file", password)
 	s.change(t, 0, "apply", "-f", files(t, "apiVersion: muster/v1\nkind: ApprovalPolicy\nname: eyes\nspec: {rules: [{tier: 0, approvals: 1}]}\n"), "-m", "from now on")
 	faster := files(t, strings.Replace(uptimePack, "interval: 2,", "interval: 3,", 1))
 	c := s.change(t, 5, "apply", "-f", faster, "-m", "slower")

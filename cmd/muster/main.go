@@ -99,7 +99,7 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newSavedCommand(), newShellCommand(), newEventCommand(),
 		newCarveCommand(), newTriggerCommand(), newEnrollmentCommand(), newRuleCommand(), newAlertCommand(), newSilenceCommand(), newNotifierCommand(), newSinkCommand(),
 		newApplyCommand(), newDiffCommand(), newExportCommand(), newChangeCommand(), newRevisionCommand(), newRolloutCommand(),
-		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newRedactCommand(), newCostCommand(), newHealthCommand(), newFindingCommand(), newCoverageCommand(), newUserCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
+		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newRedactCommand(), newCostCommand(), newHealthCommand(), newFindingCommand(), newCoverageCommand(), newUserCommand(), newRoleCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
 	)
 	return root
 }
@@ -112,6 +112,15 @@ func noArgs(cmd *cobra.Command, args []string) error {
 }
 
 // oneArg is cobra.ExactArgs(1) with a message that says what is missing.
+func someArgs(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usagef("%s needs %s; see %[1]s --help", cmd.CommandPath(), what)
+		}
+		return nil
+	}
+}
+
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 {

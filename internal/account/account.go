@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"runtime/debug"
@@ -21,78 +22,42 @@ import (
 	"github.com/musterhq/muster/internal/node"
 )
 
-// Permission is a verb on a kind of thing. Every route of the admin API
-// declares the one that it needs.
-type Permission string
-
-// The permissions. Public needs no session, Self any session.
-const (
-	Public      Permission = "public"
-	Self        Permission = "self"
-	NodeRead    Permission = "node.read"
-	NodeWrite   Permission = "node.write"
-	SecretRead  Permission = "secret.read"
-	SecretWrite Permission = "secret.write"
-	LiveRead    Permission = "live.read"
-	LiveRun     Permission = "live.run"
-	LiveApprove Permission = "live.approve" // consent to others' live queries, or reject them
-	EventRead   Permission = "event.read"
-	AuditRead   Permission = "audit.read"
-	SystemRead  Permission = "system.read"
-
-	ResourceRead  Permission = "resource.read"  // what agents run, and what may change
-	ChangeWrite   Permission = "change.write"   // propose, apply, withdraw and restore
-	ChangeApprove Permission = "change.approve" // consent to others' changes, or reject them
-	RolloutWrite  Permission = "rollout.write"  // move a rollout on, pause it, go back
-	FreezeWrite   Permission = "freeze.write"   // freeze, thaw and break-glass
-	Emergency     Permission = "emergency.write"
-	TriggerWrite  Permission = "trigger.write" // make and revoke the tokens of triggers
-	SinkRead      Permission = "sink.read"
-	SinkWrite     Permission = "sink.write" // pause, resume, replay and test sinks; their dead letters
-	CarveRead     Permission = "carve.read"
-	AlertRead     Permission = "alert.read"
-	AlertWrite    Permission = "alert.write"    // acknowledge, assign, comment, resolve, reopen
-	SilenceWrite  Permission = "silence.write"  // keep alerts from being told
-	NotifierWrite Permission = "notifier.write" // test notifiers, have dead letters told again
-	CarveRun      Permission = "carve.run"
-	CarveDownload Permission = "carve.download"
-	UserRead      Permission = "user.read"
-	UserWrite     Permission = "user.write"
-)
-
-// Permissions returns all that a person can have. Until there are roles,
-// everybody is an administrator and has them all.
-func Permissions() []Permission {
-	return []Permission{
-		NodeRead, NodeWrite, SecretRead, SecretWrite, LiveRead, LiveRun, LiveApprove, EventRead, AuditRead, SystemRead,
-		ResourceRead, ChangeWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency, CarveRead, CarveRun, CarveDownload,
-		TriggerWrite, SinkRead, SinkWrite, AlertRead, AlertWrite, SilenceWrite, NotifierWrite, UserRead, UserWrite,
-	}
-}
-
 // User is one person.
 type User struct {
 	ID           string
 	Name         string
 	PasswordHash string
+	Roles        []string // names; one that there is no role of gives nothing
 	CreatedAt    time.Time
+	DisabledAt   time.Time // zero while the account works
+}
+
+// Is reports whether the account works and has a role.
+func (u User) Is(role string) bool {
+	return u.DisabledAt.IsZero() && slices.Contains(u.Roles, role)
 }
 
 // Session is a proof of who calls: a browser's cookie or a program's bearer
 // token. Only a keyed hash of its secret is kept.
 type Session struct {
+	ID        string // names it to people; it proves nothing
 	UserID    string
 	UserName  string
+	Roles     []string // of the user, now
 	Kind      Kind
 	CreatedAt time.Time
 	ExpiresAt time.Time
+	LastSeen  time.Time // to a minute
+	Origin
+	Access // what it may do, now
 
-	hash node.KeyHash
+	Hash node.KeyHash // of its secret
 }
 
-// May reports whether the session's owner has a permission.
-func (s Session) May(p Permission) bool {
-	return p == Public || p == Self || slices.Contains(Permissions(), p)
+// Origin is from where somebody called, as they say it.
+type Origin struct {
+	Address string
+	Agent   string // the browser or program
 }
 
 // Kind of a session.
@@ -107,6 +72,7 @@ const (
 // How long sessions last.
 const (
 	cookieLife = 12 * time.Hour
+	cookieIdle = 30 * time.Minute // without a request; an open page makes some
 	bearerLife = 30 * 24 * time.Hour
 )
 
@@ -120,27 +86,56 @@ var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
 
 // Store keeps people and sessions.
 type Store interface {
+	UserStore
+	SessionStore
+}
+
+// UserStore keeps people.
+type UserStore interface {
 	// CreateFirstUser keeps a user if there is none yet, else it is a Conflict.
 	CreateFirstUser(ctx context.Context, u User) error
 	// CreateUser keeps a user; Conflict if there is one of that name.
 	CreateUser(ctx context.Context, u User) error
 	// Users returns all users by name, without password hashes.
 	Users(ctx context.Context) ([]User, error)
+	// UpdateUser changes a user by name; NotFound without one. change gets the user
+	// and all others as they are, nobody else changes one meanwhile, and with its
+	// error nothing happens. The sessions of who is disabled end.
+	UpdateUser(ctx context.Context, name string, change func(u *User, others []User) error) (User, error)
 	// HasUsers reports whether there is any user.
 	HasUsers(ctx context.Context) (bool, error)
 	// UserByName returns a user; NotFound without one.
 	UserByName(ctx context.Context, name string) (User, error)
+}
+
+// SessionStore keeps sessions.
+type SessionStore interface {
 	// CreateSession keeps a session under a hash.
 	CreateSession(ctx context.Context, hash node.KeyHash, s Session) error
-	// SessionByHash returns a session; NotFound without one or after its end.
+	// SessionByHash returns a session with its user's name and roles; NotFound
+	// without one, after its end, or if the user is disabled.
 	SessionByHash(ctx context.Context, hash node.KeyHash, now time.Time) (Session, error)
+	// SeeSession notes that a session was used.
+	SeeSession(ctx context.Context, hash node.KeyHash, now time.Time) error
+	// Sessions returns the sessions of a user that did not end, the newest first.
+	Sessions(ctx context.Context, userID string, now time.Time) ([]Session, error)
+	// EndSessions ends a user's sessions but the one with hash keep, and returns how
+	// many.
+	EndSessions(ctx context.Context, userID string, keep node.KeyHash) (int, error)
 	// DeleteSession ends a session; one that is not there is no error.
 	DeleteSession(ctx context.Context, hash node.KeyHash) error
+}
+
+// Roles knows the roles that there are.
+type Roles interface {
+	// Role returns a role by name; nil without one.
+	Role(name string) *Role
 }
 
 // Accounts proves who people are. Safe for concurrent use.
 type Accounts struct {
 	store   Store
+	roles   Roles
 	keyer   node.Keyer
 	now     func() time.Time
 	hashing chan struct{}
@@ -151,9 +146,12 @@ type Accounts struct {
 const maxHashing = 2
 
 // New returns Accounts on a store.
-func New(store Store, keyer node.Keyer, now func() time.Time) *Accounts {
-	return &Accounts{store: store, keyer: keyer, now: now, hashing: make(chan struct{}, maxHashing), decoy: encode(random(argonSalt), random(argonKey))}
+func New(store Store, roles Roles, keyer node.Keyer, now func() time.Time) *Accounts {
+	return &Accounts{store: store, roles: roles, keyer: keyer, now: now, hashing: make(chan struct{}, maxHashing), decoy: encode(random(argonSalt), random(argonKey))}
 }
+
+// first are the roles of who sets a server up: alone, one needs all there are.
+func first() []string { return []string{Admin, Operator} }
 
 // SetUp makes the first administrator. It is a Conflict when there is one.
 func (a *Accounts) SetUp(ctx context.Context, name, password string) (User, error) {
@@ -164,21 +162,23 @@ func (a *Accounts) SetUp(ctx context.Context, name, password string) (User, erro
 	if err := a.limited(ctx, func() { hashed = hash(password) }); err != nil {
 		return User{}, err
 	}
-	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, CreatedAt: a.now()}
+	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, Roles: first(), CreatedAt: a.now()}
 	return u, a.store.CreateFirstUser(ctx, u)
 }
 
-// Create makes a further user, who is an administrator as all are until there
-// are roles.
-func (a *Accounts) Create(ctx context.Context, name, password string) (User, error) {
+// Create makes a further user with some roles.
+func (a *Accounts) Create(ctx context.Context, name, password string, roles []string) (User, error) {
 	if err := checkNew(name, password); err != nil {
+		return User{}, err
+	}
+	if err := a.CheckRoles(roles); err != nil {
 		return User{}, err
 	}
 	var hashed string
 	if err := a.limited(ctx, func() { hashed = hash(password) }); err != nil {
 		return User{}, err
 	}
-	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, CreatedAt: a.now()}
+	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, Roles: sorted(roles), CreatedAt: a.now()}
 	return u, a.store.CreateUser(ctx, u)
 }
 
@@ -205,6 +205,10 @@ func checkNew(name, password string) error {
 	if !namePattern.MatchString(name) {
 		return errs.Field("username", "use up to 64 lower-case letters, digits and . _ @ -, beginning with a letter or digit")
 	}
+	return checkPassword(password)
+}
+
+func checkPassword(password string) error {
 	if len(password) < MinPassword || len(password) > maxPassword {
 		return errs.Field("password", "must have %d to %d characters", MinPassword, maxPassword)
 	}
@@ -223,14 +227,14 @@ func (a *Accounts) Login(ctx context.Context, name, password string) (User, erro
 	if err != nil && !errs.Is(err, errs.NotFound) {
 		return User{}, err
 	}
-	if !known {
-		u.PasswordHash = a.decoy
+	if !known || u.PasswordHash == "" {
+		u.PasswordHash, known = a.decoy, false
 	}
 	var ok bool
 	if err := a.limited(ctx, func() { ok = verify(u.PasswordHash, password) }); err != nil {
 		return User{}, err
 	}
-	if !known || !ok {
+	if !known || !ok || !u.DisabledAt.IsZero() {
 		return User{}, wrong
 	}
 	return u, nil
@@ -238,7 +242,7 @@ func (a *Accounts) Login(ctx context.Context, name, password string) (User, erro
 
 // Open begins a session and returns the secret that proves it, which nobody
 // can read again.
-func (a *Accounts) Open(ctx context.Context, u User, kind Kind) (secret string, s Session, err error) {
+func (a *Accounts) Open(ctx context.Context, u User, kind Kind, from Origin) (secret string, s Session, err error) {
 	life := cookieLife
 	secret = ident.Secret()
 	if kind == Bearer {
@@ -246,31 +250,70 @@ func (a *Accounts) Open(ctx context.Context, u User, kind Kind) (secret string, 
 		secret = bearerPrefix + secret
 	}
 	now := a.now()
-	s = Session{UserID: u.ID, UserName: u.Name, Kind: kind, CreatedAt: now, ExpiresAt: now.Add(life)}
-	return secret, s, a.store.CreateSession(ctx, a.keyer.Hash(node.PurposeSession, secret), s)
+	key := a.keyer.Hash(node.PurposeSession, secret)
+	s = Session{
+		ID: sessionID(key), UserID: u.ID, UserName: u.Name, Roles: u.Roles, Kind: kind, CreatedAt: now, ExpiresAt: now.Add(life), LastSeen: now,
+		Origin: from.bounded(), Access: a.access(u.Roles), Hash: key,
+	}
+	return secret, s, a.store.CreateSession(ctx, key, s)
+}
+
+// bounded cuts what the other side chose.
+func (o Origin) bounded() Origin {
+	const most = 200
+	return Origin{o.Address[:min(len(o.Address), most)], strings.ToValidUTF8(o.Agent[:min(len(o.Agent), most)], "")}
+}
+
+// sessionID names a session by a part of its keyed hash.
+func sessionID(hash node.KeyHash) string { return hex.EncodeToString(hash[:8]) }
+
+// access returns what the holder of roles may do now.
+func (a *Accounts) access(names []string) Access {
+	var roles []*Role
+	for _, name := range names {
+		if r := a.roles.Role(name); r != nil {
+			roles = append(roles, r)
+		}
+	}
+	return NewAccess(roles)
 }
 
 // bearerPrefix lets secret scanners know a token when they see one.
 const bearerPrefix = "muster_"
 
-// Session returns the session that a secret proves; Unauthenticated without.
+// seenEvery is how exact it is known when a session was used.
+const seenEvery = time.Minute
+
+// Session returns the session that a secret proves, with what it may do now;
+// Unauthenticated without.
 func (a *Accounts) Session(ctx context.Context, kind Kind, secret string) (Session, error) {
 	none := errs.New(errs.Unauthenticated, "log in first")
 	if secret == "" {
 		return Session{}, none
 	}
 	key := a.keyer.Hash(node.PurposeSession, secret)
-	s, err := a.store.SessionByHash(ctx, key, a.now())
+	now := a.now()
+	s, err := a.store.SessionByHash(ctx, key, now)
 	if errs.Is(err, errs.NotFound) || (err == nil && s.Kind != kind) {
 		return Session{}, none
 	}
-	s.hash = key
+	if err != nil {
+		return Session{}, err
+	}
+	idle := now.Sub(s.LastSeen)
+	if kind == Cookie && idle > cookieIdle {
+		return Session{}, none
+	}
+	s.ID, s.Hash, s.Access = sessionID(key), key, a.access(s.Roles)
+	if idle > seenEvery {
+		err = a.store.SeeSession(ctx, key, now)
+	}
 	return s, err
 }
 
 // Close ends a session that Session returned.
 func (a *Accounts) Close(ctx context.Context, s Session) error {
-	return a.store.DeleteSession(ctx, s.hash)
+	return a.store.DeleteSession(ctx, s.Hash)
 }
 
 // SetUpNeeded reports whether the first administrator is still to be made.

@@ -74,6 +74,63 @@ func (s *store) SessionByHash(_ context.Context, h node.KeyHash, now time.Time) 
 	return session, s.err
 }
 
+func (s *store) UpdateUser(_ context.Context, name string, change func(*User, []User) error) (User, error) {
+	u, ok := s.users[name]
+	if !ok {
+		return u, errs.New(errs.NotFound, "no user")
+	}
+	var others []User
+	for _, o := range s.users {
+		if o.Name != name {
+			others = append(others, o)
+		}
+	}
+	if err := change(&u, others); err != nil {
+		return u, err
+	}
+	s.users[name] = u
+	return u, s.err
+}
+
+func (s *store) SeeSession(_ context.Context, h node.KeyHash, now time.Time) error {
+	session := s.sessions[h]
+	session.LastSeen = now
+	s.sessions[h] = session
+	return s.err
+}
+
+func (s *store) Sessions(_ context.Context, userID string, now time.Time) (list []Session, err error) {
+	for h, session := range s.sessions {
+		if session.UserID == userID && now.Before(session.ExpiresAt) {
+			session.Hash = h
+			list = append(list, session)
+		}
+	}
+	return list, s.err
+}
+
+func (s *store) EndSessions(_ context.Context, userID string, keep node.KeyHash) (n int, err error) {
+	for h, session := range s.sessions {
+		if session.UserID == userID && h != keep {
+			delete(s.sessions, h)
+			n++
+		}
+	}
+	return n, s.err
+}
+
+// roles are those of a set of resources.
+type roles map[string]*Role
+
+func (r roles) Role(name string) *Role {
+	for _, b := range Builtin() {
+		if b.Name == name {
+			return b
+		}
+	}
+	return r[name]
+}
+
 func (s *store) DeleteSession(_ context.Context, h node.KeyHash) error {
 	delete(s.sessions, h)
 	return s.err
@@ -90,7 +147,7 @@ func (s *store) AppendAudit(_ context.Context, e audit.Entry) (audit.Entry, erro
 var errStore = errors.New("the database is gone")
 
 func newAccounts(s *store) *Accounts {
-	return New(s, node.NewKeyer([]byte("0123456789abcdef0123456789abcdef")), time.Now)
+	return New(s, roles{}, node.NewKeyer([]byte("0123456789abcdef0123456789abcdef")), time.Now)
 }
 
 func TestLogin(t *testing.T) {
@@ -116,7 +173,7 @@ func TestLogin(t *testing.T) {
 	var texts []string
 	for _, try := range [][2]string{{"anna", password + " "}, {"bob", password}, {"anna", ""}, {"anna", strings.Repeat("x", maxPassword+1)}} {
 		u, err := a.Login(t.Context(), try[0], try[1])
-		if !errs.Is(err, errs.Unauthenticated) || u != (User{}) {
+		if !errs.Is(err, errs.Unauthenticated) || u.Name != "" {
 			t.Fatalf("%.40q: %+v, %v", try, u, err)
 		}
 		texts = append(texts, err.Error())
@@ -211,10 +268,10 @@ func TestSession(t *testing.T) {
 	a := newAccounts(s)
 	now := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
 	a.now = func() time.Time { return now }
-	user := User{ID: "u", Name: "anna"}
+	user := User{ID: "u", Name: "anna", Roles: first()}
 	for kind, life := range map[Kind]time.Duration{Cookie: 12 * time.Hour, Bearer: 30 * 24 * time.Hour} {
 		now = time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
-		secret, opened, err := a.Open(t.Context(), user, kind)
+		secret, opened, err := a.Open(t.Context(), user, kind, Origin{})
 		if err != nil || strings.HasPrefix(secret, "muster_") != (kind == Bearer) || len(secret) < 43 {
 			t.Fatal(kind, secret, err)
 		}
@@ -239,7 +296,14 @@ func TestSession(t *testing.T) {
 				t.Errorf("%s as %+v: %+v, %v", kind, wrong, got, err)
 			}
 		}
-		now = now.Add(life)
+		if kind == Cookie { // an open page asks now and then
+			for ; now.Before(opened.ExpiresAt.Add(-cookieIdle)); now = now.Add(cookieIdle) {
+				if _, err := a.Session(t.Context(), kind, secret); err != nil {
+					t.Fatalf("used now and then: %v", err)
+				}
+			}
+		}
+		now = opened.ExpiresAt
 		if _, err := a.Session(t.Context(), kind, secret); !errs.Is(err, errs.Unauthenticated) {
 			t.Errorf("%s after its end: %v", kind, err)
 		}
@@ -296,18 +360,18 @@ func TestSetup(t *testing.T) {
 
 func TestProve(t *testing.T) {
 	t.Parallel()
-	a := New(newStore(), node.NewKeyer([]byte("key")), time.Now)
-	u, err := a.Create(t.Context(), "ada", password)
+	a := New(newStore(), roles{}, node.NewKeyer([]byte("key")), time.Now)
+	u, err := a.Create(t.Context(), "ada", password, []string{Analyst})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Create(t.Context(), "ada", password); !errs.Is(err, errs.Conflict) {
+	if _, err := a.Create(t.Context(), "ada", password, []string{Analyst}); !errs.Is(err, errs.Conflict) {
 		t.Errorf("a second ada: %v", err)
 	}
-	if _, err := a.Create(t.Context(), "bob", "short"); !errs.Is(err, errs.Invalid) {
+	if _, err := a.Create(t.Context(), "bob", "short", nil); !errs.Is(err, errs.Invalid) {
 		t.Errorf("a short password: %v", err)
 	}
-	_, s, err := a.Open(t.Context(), u, Bearer)
+	_, s, err := a.Open(t.Context(), u, Bearer, Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w.alerting(log)
 	w.sinking(log)
-	accounts := account.New(w.store, keyer, time.Now)
+	accounts := account.New(w.store, w.publisher.Catalog(), keyer, time.Now)
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),

@@ -28,7 +28,7 @@ type AlertReader interface {
 	AlertEntries(ctx context.Context, after int64, limit int) ([]alert.Entry, error)
 	// LastAlertEntry returns the number of the newest entry; 0 without one.
 	LastAlertEntry(ctx context.Context) (int64, error)
-	AlertCounts(ctx context.Context) (alert.Counts, error)
+	AlertCounts(ctx context.Context, nodes []string) (alert.Counts, error)
 }
 
 // NotificationStore reads the outbox.
@@ -43,15 +43,15 @@ type NotificationStore interface {
 }
 
 func (a *API) registerAlerts() {
-	register(a, account.AlertRead, http.MethodGet, "/alerts", "List alerts, those that were opened last first", a.listAlerts)
-	register(a, account.AlertRead, http.MethodGet, "/alerts/stream", "Follow what happens to alerts as server-sent events", a.streamAlerts)
+	registerScoped(a, account.AlertRead, http.MethodGet, "/alerts", "List alerts, those that were opened last first", a.listAlerts)
+	registerScoped(a, account.AlertRead, http.MethodGet, "/alerts/stream", "Follow what happens to alerts as server-sent events", a.streamAlerts)
 	register(a, account.AlertRead, http.MethodGet, "/alerts/latency", "How soon notifiers were told what rules found", a.alertLatency)
-	register(a, account.AlertRead, http.MethodGet, "/alerts/{id}", "Show an alert, its newest firings, its history, and who was told", a.showAlert)
-	register(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/acknowledge", "Say that you look after an alert: nobody is reminded of it", a.actAlert(alert.Acked))
-	register(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/resolve", "Say that an alert is over", a.actAlert(alert.Ended))
-	register(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/reopen", "Open an alert that was acknowledged or resolved", a.actAlert(alert.Reopened))
-	register(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/comment", "Write into an alert's history", a.actAlert(alert.Commented))
-	register(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/assign", "Say whose an alert is", a.assignAlert)
+	registerScoped(a, account.AlertRead, http.MethodGet, "/alerts/{id}", "Show an alert, its newest firings, its history, and who was told", a.showAlert)
+	registerScoped(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/acknowledge", "Say that you look after an alert: nobody is reminded of it", a.actAlert(alert.Acked))
+	registerScoped(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/resolve", "Say that an alert is over", a.actAlert(alert.Ended))
+	registerScoped(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/reopen", "Open an alert that was acknowledged or resolved", a.actAlert(alert.Reopened))
+	registerScoped(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/comment", "Write into an alert's history", a.actAlert(alert.Commented))
+	registerScoped(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/assign", "Say whose an alert is", a.assignAlert)
 	a.registerSilences()
 	a.registerNotifiers()
 }
@@ -85,11 +85,12 @@ func (a *API) listAlerts(ctx context.Context, in *listAlertsInput) (*body[AlertP
 			return nil, err
 		}
 	}
+	f.Nodes = a.scope(ctx, account.AlertRead)
 	list, next, err := a.AlertStore.Alerts(ctx, f)
 	if err != nil {
 		return nil, err
 	}
-	counts, err := a.AlertStore.AlertCounts(ctx)
+	counts, err := a.AlertStore.AlertCounts(ctx, f.Nodes)
 	if err != nil {
 		return nil, err
 	}
@@ -120,6 +121,9 @@ func (a *API) showAlert(ctx context.Context, in *AlertRef) (*body[AlertDetail], 
 	if err != nil {
 		return nil, err
 	}
+	if err := a.alertOn(ctx, account.AlertRead, found.NodeID); err != nil {
+		return nil, err
+	}
 	silences, err := a.Alerts.Active(ctx)
 	if err != nil {
 		return nil, err
@@ -147,6 +151,15 @@ func (a *API) showAlert(ctx context.Context, in *AlertRef) (*body[AlertDetail], 
 		out.Notifications = append(out.Notifications, notificationDocument(&told[i]))
 	}
 	return &body[AlertDetail]{out}, nil
+}
+
+// alertOn refuses a caller without a permission for an alert's node; of an alert
+// about none, for all.
+func (a *API) alertOn(ctx context.Context, p account.Permission, nodeID string) error {
+	if err := a.on(ctx, p, nodeID); err != nil {
+		return errs.New(errs.NotFound, "there is no such alert, or your roles do not show it")
+	}
+	return nil
 }
 
 type actAlertInput struct {
@@ -196,6 +209,9 @@ func (a *API) knownUser(ctx context.Context, name string) error {
 func (a *API) act(ctx context.Context, id string, act alert.Act) (*body[Alert], error) {
 	before, err := a.AlertStore.Alert(ctx, id)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.alertOn(ctx, account.AlertWrite, before.NodeID); err != nil {
 		return nil, err
 	}
 	act.Actor = session(ctx).UserName

@@ -2,12 +2,11 @@ package adminapi
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/errs"
 )
 
@@ -33,17 +32,14 @@ func (a *API) streamAlerts(ctx context.Context, in *streamAlertsInput) (*huma.St
 		}
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
-		ctx.SetHeader("Content-Type", "text/event-stream")
-		ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
-		_, w := humago.Unwrap(ctx)
-		s := sse{w: w, c: http.NewResponseController(w), stopping: a.Stopping}
+		s := a.stream(ctx)
 		a.report(ctx.Context(), "follow alerts", a.followAlerts(ctx.Context(), after, s))
 	}}, nil
 }
 
 // followAlerts sends what happens to alerts after an entry, until the client or the
 // server ends it, which is the error.
-func (a *API) followAlerts(ctx context.Context, after int64, s sse) error {
+func (a *API) followAlerts(ctx context.Context, after int64, s *sse) error {
 	if err := s.send(EventReady, strconv.FormatInt(after, 10), struct{}{}); err != nil {
 		return err
 	}
@@ -60,7 +56,7 @@ func (a *API) followAlerts(ctx context.Context, after int64, s sse) error {
 }
 
 // sendEntries sends what there is after an entry, and returns the last one.
-func (a *API) sendEntries(ctx context.Context, after int64, s sse) (int64, error) {
+func (a *API) sendEntries(ctx context.Context, after int64, s *sse) (int64, error) {
 	for {
 		entries, err := a.AlertStore.AlertEntries(ctx, after, streamPage)
 		if err != nil {
@@ -78,6 +74,9 @@ func (a *API) sendEntries(ctx context.Context, after int64, s sse) (int64, error
 			}
 			if err != nil {
 				return after, err
+			}
+			if !session(ctx).On(account.AlertRead, a.Registry.Lookup(found.NodeID)) {
+				continue
 			}
 			u := AlertUpdate{Entry: alertEntry(e), Alert: alertDocument(&found, silences, a.Now())}
 			if err := s.send(EventAlert, strconv.FormatInt(e.Seq, 10), u); err != nil {

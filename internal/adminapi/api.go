@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -49,7 +50,8 @@ type NodeReader interface {
 	// identifier or hostname; NotFound without one, Conflict if several have
 	// that hostname.
 	FindNode(ctx context.Context, name string) (node.Node, error)
-	NodeFacets(ctx context.Context, now time.Time) (node.Facets, error)
+	// NodeFacets counts the nodes with these ids; all for nil.
+	NodeFacets(ctx context.Context, nodes []string, now time.Time) (node.Facets, error)
 	// NodeHistory returns what a node's attributes were, also of one that is
 	// gone.
 	NodeHistory(ctx context.Context, id string) ([]node.Sighting, error)
@@ -195,6 +197,7 @@ type API struct {
 	large   largeTurns
 	hooks   hookLimits
 	results results
+	tiers   queryTiers
 
 	ruleTests chan struct{} // taken while a rule is tested
 }
@@ -204,6 +207,7 @@ type Route struct {
 	Method     string
 	Path       string
 	Permission account.Permission
+	Scoped     bool // its answer is about the nodes that the caller's roles mean
 }
 
 // Limits of what people send.
@@ -248,6 +252,7 @@ func New(o Options) *API {
 	a.registerFreeze()
 	a.registerPolicy()
 	a.registerUsers()
+	a.registerRoles()
 	a.registerSystem()
 	a.registerHealth()
 	a.registerAudit()
@@ -272,31 +277,31 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.Serv
 // Routes returns the route table.
 func (a *API) Routes() []Route { return slices.Clone(a.routes) }
 
-// permissionKey is where an operation's metadata holds its permission.
-const permissionKey = "permission"
+// routeKey is where an operation's metadata holds its route.
+const routeKey = "route"
 
 // register adds an operation: how it is called, what it needs, what it does.
 func register[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
-	registerLimited(a, permission, method, path, summary, maxBody, handle)
+	registerLimited(a, Route{method, "/api/v1" + path, permission, false}, summary, maxBody, handle)
 }
 
 // registerLarge is register for an operation that takes whole sets of files.
 func registerLarge[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
-	registerLimited(a, permission, method, path, summary, maxLargeBody, handle)
+	registerLimited(a, Route{method, "/api/v1" + path, permission, false}, summary, maxLargeBody, handle)
 }
 
-func registerLimited[I, O any](a *API, permission account.Permission, method, path, summary string, limit int64, handle func(context.Context, *I) (*O, error)) {
+func registerLimited[I, O any](a *API, r Route, summary string, limit int64, handle func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
-		OperationID: operationID(method, path), Method: method, Path: "/api/v1" + path, Summary: summary,
-		Metadata: map[string]any{permissionKey: permission}, MaxBodyBytes: limit,
-		Description:                  "Needs the permission " + string(permission) + ".",
+		OperationID: operationID(r.Method, strings.TrimPrefix(r.Path, "/api/v1")), Method: r.Method, Path: r.Path, Summary: summary,
+		Metadata: map[string]any{routeKey: r}, MaxBodyBytes: limit,
+		Description:                  r.needs(),
 		RejectUnknownQueryParameters: true,
 	}
-	if permission != account.Public {
+	if r.Permission != account.Public {
 		op.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
 		op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden}
 	}
-	a.routes = append(a.routes, Route{method, op.Path, permission})
+	a.routes = append(a.routes, r)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
@@ -304,6 +309,14 @@ func registerLimited[I, O any](a *API, permission account.Permission, method, pa
 		}
 		return out, nil
 	})
+}
+
+// needs says what a caller needs.
+func (r Route) needs() string {
+	if r.Scoped {
+		return "Needs the permission " + string(r.Permission) + " for the nodes that it is about; others are left out."
+	}
+	return "Needs the permission " + string(r.Permission) + "."
 }
 
 // operationID makes get-nodes-id of GET /nodes/{id}.
@@ -315,10 +328,11 @@ func operationID(method, path string) string {
 // plain adds a route that has no JSON document.
 func (a *API) plain(mux *http.ServeMux, pattern string, permission account.Permission, handle func(http.ResponseWriter, *http.Request) error) {
 	method, path, _ := strings.Cut(pattern, " ")
-	a.routes = append(a.routes, Route{method, path, permission})
+	route := Route{method, path, permission, false}
+	a.routes = append(a.routes, route)
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if permission != account.Public {
-			ctx, err := a.authorize(r, permission)
+			ctx, err := a.authorize(r, route)
 			if err != nil {
 				problem(w, err)
 				return
@@ -344,13 +358,13 @@ func session(ctx context.Context) account.Session {
 // permit is the one place where an operation's permission is checked. An
 // operation that declares none is refused.
 func (a *API) permit(ctx huma.Context, next func(huma.Context)) {
-	permission, declared := ctx.Operation().Metadata[permissionKey].(account.Permission)
-	if declared && permission == account.Public {
+	route, declared := ctx.Operation().Metadata[routeKey].(Route)
+	if declared && route.Permission == account.Public {
 		next(ctx)
 		return
 	}
 	r, w := humago.Unwrap(ctx)
-	c, err := a.authorize(r, permission)
+	c, err := a.authorize(r, route)
 	if err != nil {
 		problem(w, err)
 		return
@@ -359,9 +373,9 @@ func (a *API) permit(ctx huma.Context, next func(huma.Context)) {
 }
 
 // authorize returns a request's context with its session, if that has the
-// permission.
-func (a *API) authorize(r *http.Request, permission account.Permission) (context.Context, error) {
-	if permission == account.CarveDownload {
+// permission that the route needs.
+func (a *API) authorize(r *http.Request, route Route) (context.Context, error) {
+	if route.Permission == account.CarveDownload {
 		if ctx, ok, err := a.byVault(r); ok {
 			return ctx, err
 		}
@@ -376,14 +390,47 @@ func (a *API) authorize(r *http.Request, permission account.Permission) (context
 	if err != nil {
 		return nil, err
 	}
-	ctx := a.withSession(r.Context(), s, secret)
-	if !s.May(permission) {
-		a.Log.WarnContext(r.Context(), "permission refused", "user", s.UserName, "permission", string(permission), "path", r.URL.Path)
-		err := errs.New(errs.Forbidden, "this needs the permission %s", permission)
-		a.refused(ctx, s.UserName, string(permission), r.Method+" "+r.URL.Path, err)
+	ctx := withSession(r.Context(), s)
+	if err := permitted(s, route); err != nil {
+		a.Log.WarnContext(r.Context(), "permission refused", "user", s.UserName, "permission", string(route.Permission), "path", r.URL.Path)
+		a.refused(ctx, s.UserName, string(route.Permission), r.Method+" "+r.URL.Path, err)
 		return nil, err
 	}
-	return ctx, nil
+	again := func(ctx context.Context) error {
+		now, err := a.Accounts.Session(ctx, kind, secret)
+		if err == nil {
+			err = permitted(now, route)
+		}
+		if err == nil && !reflect.DeepEqual(now.Access, s.Access) {
+			err = errs.New(errs.Busy, "your roles changed; ask again")
+		}
+		return err
+	}
+	return context.WithValue(ctx, againKey{}, again), nil
+}
+
+// permitted reports why a session may not use a route; nil if it may.
+func permitted(s account.Session, r Route) error {
+	switch {
+	case !s.May(r.Permission):
+		return errs.New(errs.Forbidden, "this needs the permission %s", r.Permission)
+	case !r.Scoped && !s.Everywhere(r.Permission):
+		return errs.New(errs.Forbidden, "this reaches every node, and your roles give you %s for some alone", r.Permission)
+	}
+	return nil
+}
+
+// againKey is where a request's context holds how to ask once more.
+type againKey struct{}
+
+// stillPermitted reports why an answer that takes long must end: its session
+// ended, or its caller lost the permission.
+func stillPermitted(ctx context.Context) error {
+	again, ok := ctx.Value(againKey{}).(func(context.Context) error)
+	if !ok {
+		return errs.New(errs.Unauthenticated, "log in first")
+	}
+	return again(ctx)
 }
 
 // cookieName has the prefix that binds a cookie to this very host, where

@@ -2,7 +2,6 @@ package adminapi
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/httpx"
-	"github.com/musterhq/muster/internal/node"
 )
 
 // AuditStore reads the audit log.
@@ -244,17 +242,21 @@ func withAddress(r *http.Request) *http.Request {
 	if addr := httpx.Remote(r); addr.IsValid() {
 		c.Address = addr.String()
 	}
-	return r.WithContext(audit.WithCaller(r.Context(), c))
+	return r.WithContext(context.WithValue(audit.WithCaller(r.Context(), c), agentKey{}, r.UserAgent()))
 }
 
-// withSession lets them tell the session, too: by the beginning of the hash
-// under which it is kept, which opens nothing.
-func (a *API) withSession(ctx context.Context, s account.Session, secret string) context.Context {
+// withSession lets them tell the session, too.
+func withSession(ctx context.Context, s account.Session) context.Context {
 	c := audit.CallerOf(ctx)
-	key := a.Keyer.Hash(node.PurposeSession, secret)
-	c.Session = fmt.Sprintf("%x", key[:sessionID])
+	c.Session = s.ID
 	return context.WithValue(audit.WithCaller(ctx, c), sessionKey{}, s)
 }
 
-// sessionID is how many bytes of a hash tell sessions apart for people.
-const sessionID = 4
+// originOf is where a request comes from.
+func originOf(ctx context.Context) account.Origin {
+	agent, _ := ctx.Value(agentKey{}).(string)
+	return account.Origin{Address: audit.CallerOf(ctx).Address, Agent: agent}
+}
+
+// agentKey is where a request's context holds which program sent it, as it says.
+type agentKey struct{}

@@ -60,7 +60,7 @@ func TestAuditCaller(t *testing.T) {
 	entries := w.audited()
 	e := entries[0]
 	detail := sha256.Sum256([]byte(e.Detail))
-	if len(e.Session) != 8 || e.Address != "127.0.0.1" || e.Outcome != "done" || e.Actor != "admin" || e.Action != "live.start" || e.Target != q.ID ||
+	if len(e.Session) != 16 || e.Address != "127.0.0.1" || e.Outcome != "done" || e.Actor != "admin" || e.Action != "live.start" || e.Target != q.ID ||
 		e.ContentHash != hex.EncodeToString(detail[:]) || e.Prev != entries[1].Hash || e.Approvals == nil {
 		t.Errorf("%+v", e)
 	}
@@ -281,7 +281,11 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/alerts/{id}/assign":         adminapi.AlertAssign{Assignee: "admin"},
 		"POST /api/v1/silences":                   adminapi.SilenceInput{Match: []string{"rule = r"}, Comment: "c", ExpiresAt: time.Now().Add(time.Hour)},
 		"POST /api/v1/notifications/retry":        adminapi.RetryInput{Notifier: "servers"},
-		"POST /api/v1/users":                      adminapi.UserInput{Name: "zoe", Password: password, Own: password},
+		"POST /api/v1/users":                      adminapi.UserInput{Name: "zoe", Password: password, Roles: []string{"analyst"}, Own: password},
+		"PUT /api/v1/users/{name}/roles":          adminapi.UserRolesInput{Roles: []string{"auditor"}, Own: password},
+		"POST /api/v1/users/{name}/enable":        adminapi.PasswordInput{Password: password},
+		"PUT /api/v1/users/{name}/password":       adminapi.NewPasswordInput{Password: password + "2", Own: password},
+		"PUT /api/v1/session/password":            adminapi.NewPasswordInput{Password: password + "2", Own: password},
 	}
 	live := adminapi.Live{}
 	if err := w.call("POST", "/live", nil, adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}}, &live); err != nil {
@@ -294,6 +298,7 @@ func TestUnauditedRoutes(t *testing.T) {
 	if err := w.call("PUT", "/saved-queries/servers", nil, adminapi.SavedQueryInput{SQL: "SELECT 2"}, nil); err != nil {
 		t.Fatal(err)
 	}
+	w.person("servers", "analyst")
 	alarm := w.raise(alert.Firing{Rule: "r", Key: "k", Title: "t"})
 	var silence adminapi.Silence
 	if err := w.call("POST", "/silences", nil, bodies["POST /api/v1/silences"], &silence); err != nil {
@@ -364,9 +369,12 @@ func (w *world) change(c *adminapi.Client, documents string) adminapi.Change {
 }
 
 // person makes a further person and logs them in.
-func (w *world) person(name string) *adminapi.Client {
+func (w *world) person(name string, roles ...string) *adminapi.Client {
 	w.t.Helper()
-	if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: name, Password: password, Own: password}, nil); err != nil {
+	if len(roles) == 0 {
+		roles = []string{"admin", "operator"}
+	}
+	if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: name, Password: password, Roles: roles, Own: password}, nil); err != nil {
 		w.t.Fatal(err)
 	}
 	var s adminapi.Session

@@ -32,14 +32,14 @@ type Vault interface {
 }
 
 func (a *API) registerCarves() {
-	register(a, account.CarveRead, http.MethodPost, "/carves/check", "Tell what the policy says of paths", a.checkCarve)
-	register(a, account.CarveRun, http.MethodPost, "/carves", "Ask a node for files", a.startCarve)
-	register(a, account.CarveRead, http.MethodGet, "/carves", "List carves, newest first", a.listCarves)
-	register(a, account.CarveRead, http.MethodGet, "/carves/{id}", "Show a carve", a.showCarve)
-	register(a, account.CarveRead, http.MethodGet, "/carves/{id}/files", "List the files of a carve's archive", a.carveFiles)
-	register(a, account.CarveRun, http.MethodPost, "/carves/{id}/cancel", "Cancel a carve", a.cancelCarve)
-	register(a, account.CarveRun, http.MethodDelete, "/carves/{id}", "Remove a carve and its archives", a.deleteCarve)
-	register(a, account.CarveDownload, http.MethodGet, "/carves/{id}/download", "Download a carve's archive, or all of them as one tar", a.downloadCarve)
+	registerScoped(a, account.CarveRead, http.MethodPost, "/carves/check", "Tell what the policy says of paths", a.checkCarve)
+	registerScoped(a, account.CarveRun, http.MethodPost, "/carves", "Ask a node for files", a.startCarve)
+	registerScoped(a, account.CarveRead, http.MethodGet, "/carves", "List carves, newest first", a.listCarves)
+	registerScoped(a, account.CarveRead, http.MethodGet, "/carves/{id}", "Show a carve", a.showCarve)
+	registerScoped(a, account.CarveRead, http.MethodGet, "/carves/{id}/files", "List the files of a carve's archive", a.carveFiles)
+	registerScoped(a, account.CarveRun, http.MethodPost, "/carves/{id}/cancel", "Cancel a carve", a.cancelCarve)
+	registerScoped(a, account.CarveRun, http.MethodDelete, "/carves/{id}", "Remove a carve and its archives", a.deleteCarve)
+	registerScoped(a, account.CarveDownload, http.MethodGet, "/carves/{id}/download", "Download a carve's archive, or all of them as one tar", a.downloadCarve)
 }
 
 // judgeCarve asks the policy about paths.
@@ -108,6 +108,9 @@ func (a *API) startCarve(ctx context.Context, in *body[CarveInput]) (*body[Carve
 	if err != nil {
 		return nil, err
 	}
+	if err := a.on(ctx, account.CarveRun, found.ID); err != nil {
+		return nil, err
+	}
 	n := a.Registry.Lookup(found.ID)
 	if n == nil || n.Quarantined {
 		return nil, errs.New(errs.Conflict, "the node is gone or under quarantine; it is asked nothing")
@@ -172,12 +175,19 @@ func carveDocument(c *carve.Carve) Carve {
 	return out
 }
 
-// carve returns a carve as it is now.
-func (a *API) carve(ctx context.Context, id string) (*carve.Carve, error) {
-	if c, ok := a.Carves.Current(id); ok {
-		return c, nil
+// carve returns a carve as it is now, of a node that the caller has a permission for.
+func (a *API) carve(ctx context.Context, p account.Permission, id string) (*carve.Carve, error) {
+	c, ok := a.Carves.Current(id)
+	if !ok {
+		var err error
+		if c, err = a.CarveList.Carve(ctx, id); err != nil {
+			return nil, err
+		}
 	}
-	return a.CarveList.Carve(ctx, id)
+	if !session(ctx).On(p, a.Registry.Lookup(c.NodeID)) {
+		return nil, errs.New(errs.NotFound, "there is no such carve, or your roles do not show it")
+	}
+	return c, nil
 }
 
 type carvesInput struct {
@@ -188,7 +198,7 @@ type carvesInput struct {
 }
 
 func (a *API) listCarves(ctx context.Context, in *carvesInput) (*body[CarvePage], error) {
-	carves, next, err := a.CarveList.Carves(ctx, carve.Filter{NodeID: in.Node, State: carve.State(in.State), Cursor: in.Cursor, Limit: in.Limit})
+	carves, next, err := a.CarveList.Carves(ctx, carve.Filter{NodeID: in.Node, Nodes: a.scope(ctx, account.CarveRead), State: carve.State(in.State), Cursor: in.Cursor, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +219,7 @@ type CarveRef struct {
 }
 
 func (a *API) showCarve(ctx context.Context, in *CarveRef) (*body[Carve], error) {
-	c, err := a.carve(ctx, in.ID)
+	c, err := a.carve(ctx, account.CarveRead, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +233,7 @@ type carveArchiveInput struct {
 }
 
 func (a *API) carveFiles(ctx context.Context, in *carveArchiveInput) (*body[CarveFiles], error) {
-	c, err := a.carve(ctx, in.ID)
+	c, err := a.carve(ctx, account.CarveRead, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -253,7 +263,7 @@ func archiveOf(c *carve.Carve, n int) (carve.Archive, error) {
 
 func (a *API) cancelCarve(ctx context.Context, in *CarveRef) (*body[Carve], error) {
 	who := session(ctx).UserName
-	if _, err := a.carve(ctx, in.ID); err != nil {
+	if _, err := a.carve(ctx, account.CarveRun, in.ID); err != nil {
 		return nil, err
 	}
 	if err := a.Audit.Record(ctx, who, "carve.cancel", in.ID, nil); err != nil {
@@ -268,7 +278,7 @@ func (a *API) cancelCarve(ctx context.Context, in *CarveRef) (*body[Carve], erro
 
 func (a *API) deleteCarve(ctx context.Context, in *CarveRef) (*none, error) {
 	who := session(ctx).UserName
-	c, err := a.carve(ctx, in.ID)
+	c, err := a.carve(ctx, account.CarveRun, in.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func (a *API) byVault(r *http.Request) (ctx context.Context, ok bool, err error)
 		a.refused(r.Context(), "vault", string(account.CarveDownload), r.Method+" "+r.URL.Path, err)
 		return nil, true, err
 	}
-	return context.WithValue(r.Context(), sessionKey{}, account.Session{UserName: "vault:" + name}), true, nil
+	return context.WithValue(r.Context(), sessionKey{}, account.Session{UserName: "vault:" + name, Access: account.NewAccess([]*account.Role{{Permissions: []account.Permission{account.CarveDownload}}})}), true, nil
 }
 
 // isVaultToken tells Vault's tokens from ours: service, batch and those of before
@@ -54,7 +54,7 @@ type carveDownloadInput struct {
 }
 
 func (a *API) downloadCarve(ctx context.Context, in *carveDownloadInput) (*huma.StreamResponse, error) {
-	c, err := a.carve(ctx, in.ID)
+	c, err := a.carve(ctx, account.CarveDownload, in.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +218,7 @@ func (a *API) fileRequest(w http.ResponseWriter, r *http.Request) error {
 		a.refused(r.Context(), "vault", string(account.CarveDownload), "POST /file_request", err)
 		return err
 	}
-	ctx := context.WithValue(r.Context(), sessionKey{}, account.Session{UserName: "vault:" + name})
+	ctx := context.WithValue(r.Context(), sessionKey{}, account.Session{UserName: "vault:" + name, Access: account.NewAccess([]*account.Role{{Permissions: []account.Permission{account.CarveDownload}}})})
 	c, err := a.CarveList.CarveByGUID(ctx, in.GUID)
 	if err != nil {
 		return err

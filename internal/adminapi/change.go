@@ -30,13 +30,14 @@ func (a *API) registerChanges() {
 	register(a, account.ResourceRead, http.MethodGet, "/resources/agent-config", "The configs of the nodes of a selector, for their files", a.agentConfigs)
 	register(a, account.NodeRead, http.MethodGet, "/drift", "Which nodes run another config than they should", a.drift)
 	register(a, account.ResourceRead, http.MethodGet, "/costs", "What scheduled queries cost, as observed", a.costs)
-	register(a, account.ResourceRead, http.MethodGet, "/nodes/{id}/config", "What a node is to run, and where each part comes from", a.nodeConfig)
+	registerScoped(a, account.ResourceRead, http.MethodGet, "/nodes/{id}/config", "What a node is to run, and where each part comes from", a.nodeConfig)
 }
 
 func (a *API) propose(ctx context.Context, in *body[ChangeInput]) (*body[Change], error) {
 	p := change.Proposal{
 		Author: session(ctx).UserName, Message: in.Body.Message, Delete: in.Body.Delete, Prune: in.Body.Prune,
 		DryRun: in.Body.DryRun, Expect: in.Body.Expect,
+		May: &change.Authority{Tier: session(ctx).ScheduleTier(), Govern: session(ctx).May(account.GovernWrite)},
 	}
 	done, err := a.large.turn(ctx, in.Body.Files)
 	if err != nil {
@@ -323,6 +324,9 @@ type nodeConfigInput struct {
 func (a *API) nodeConfig(ctx context.Context, in *nodeConfigInput) (*body[NodeConfig], error) {
 	n, err := a.identity(ctx, in.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.on(ctx, account.ResourceRead, n.ID); err != nil {
 		return nil, err
 	}
 	plan := a.Catalog.Plan()

@@ -17,13 +17,13 @@ import (
 )
 
 func (a *API) registerEvents() {
-	register(a, account.EventRead, http.MethodGet, "/events", "Search events, newest first", a.searchEvents)
-	register(a, account.EventRead, http.MethodPost, "/events/search", "Search events, with an expression that is too long for an address", a.searchEventsBody)
-	register(a, account.EventRead, http.MethodGet, "/events/queries", "Count events per query and over time", a.eventQueries)
-	register(a, account.EventRead, http.MethodGet, "/events/count", "Count events by columns and stamps, over time if asked", a.countEvents)
-	register(a, account.EventRead, http.MethodGet, "/events/state", "What nodes' last results of a query are", a.eventState)
+	registerScoped(a, account.EventRead, http.MethodGet, "/events", "Search events, newest first", a.searchEvents)
+	registerScoped(a, account.EventRead, http.MethodPost, "/events/search", "Search events, with an expression that is too long for an address", a.searchEventsBody)
+	registerScoped(a, account.EventRead, http.MethodGet, "/events/queries", "Count events per query and over time", a.eventQueries)
+	registerScoped(a, account.EventRead, http.MethodGet, "/events/count", "Count events by columns and stamps, over time if asked", a.countEvents)
+	registerScoped(a, account.EventRead, http.MethodGet, "/events/state", "What nodes' last results of a query are", a.eventState)
 	register(a, account.EventRead, http.MethodGet, "/events/stats", "What is kept of events", a.eventStats)
-	register(a, account.EventRead, http.MethodGet, "/events/tail", "Follow events as they arrive, as server-sent events", a.tailEvents)
+	registerScoped(a, account.EventRead, http.MethodGet, "/events/tail", "Follow events as they arrive, as server-sent events", a.tailEvents)
 }
 
 // EventRange says which events by query, node and time.
@@ -70,8 +70,22 @@ func searchTime(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// filter reads the range of a search.
-func (a *API) filter(in EventRange) (f event.Filter, err error) {
+// filter reads the range of a search, as far as the caller may see.
+func (a *API) filter(ctx context.Context, in EventRange) (event.Filter, error) {
+	f, err := a.ranged(in)
+	if err != nil {
+		return f, err
+	}
+	of := f.Nodes
+	if f.NodeID != "" && (of == nil || slices.Contains(of, f.NodeID)) {
+		of = []string{f.NodeID}
+	}
+	f.Nodes, f.Readable, err = a.visible(ctx, of)
+	return f, err
+}
+
+// ranged reads the range of a search.
+func (a *API) ranged(in EventRange) (f event.Filter, err error) {
 	f.Query = in.Query
 	if f.Since, err = moment("since", in.Since, a.Now()); err != nil {
 		return f, err
@@ -118,8 +132,8 @@ func (a *API) selectedNodes(selector string) ([]string, error) {
 }
 
 // chosen reads which events are meant.
-func (a *API) chosen(in EventChoice) (event.Filter, error) {
-	f, err := a.filter(in.EventRange)
+func (a *API) chosen(ctx context.Context, in EventChoice) (event.Filter, error) {
+	f, err := a.filter(ctx, in.EventRange)
 	if err != nil {
 		return f, err
 	}
@@ -148,7 +162,7 @@ func moment(field, text string, now time.Time) (time.Time, error) {
 }
 
 func (a *API) searchEvents(ctx context.Context, in *EventSearch) (*body[EventPage], error) {
-	f, err := a.chosen(in.EventChoice)
+	f, err := a.chosen(ctx, in.EventChoice)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +211,7 @@ func (a *API) event(r event.Record) Event {
 const histogramBuckets = 60
 
 func (a *API) eventQueries(ctx context.Context, in *EventRange) (*body[EventQueries], error) {
-	f, err := a.filter(*in)
+	f, err := a.filter(ctx, *in)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +245,7 @@ type countInput struct {
 }
 
 func (a *API) countEvents(ctx context.Context, in *countInput) (*body[EventGroups], error) {
-	f, err := a.chosen(in.EventChoice)
+	f, err := a.chosen(ctx, in.EventChoice)
 	if err != nil {
 		return nil, err
 	}
@@ -327,7 +341,7 @@ type stateInput struct {
 }
 
 func (a *API) eventState(ctx context.Context, in *stateInput) (*body[EventState], error) {
-	f, err := a.chosen(EventChoice{EventRange: in.EventRange, Where: in.Where})
+	f, err := a.chosen(ctx, EventChoice{EventRange: in.EventRange, Where: in.Where})
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,9 @@ package adminapi
 
 import (
 	"context"
-	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
@@ -24,11 +22,11 @@ type tailInput struct {
 
 // tailEvents sends events as they arrive. Who reads too slowly misses some, and is
 // told how many.
-func (a *API) tailEvents(_ context.Context, in *tailInput) (*huma.StreamResponse, error) {
+func (a *API) tailEvents(ctx context.Context, in *tailInput) (*huma.StreamResponse, error) {
 	if in.Since != "" || in.Until != "" {
 		return nil, errs.Field("since", "is of no use here: a tail begins now; search for what was before")
 	}
-	f, err := a.chosen(in.EventChoice)
+	f, err := a.chosen(ctx, in.EventChoice)
 	if err != nil {
 		return nil, err
 	}
@@ -38,10 +36,7 @@ func (a *API) tailEvents(_ context.Context, in *tailInput) (*huma.StreamResponse
 	}
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
 		defer tail.Close()
-		ctx.SetHeader("Content-Type", "text/event-stream")
-		ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
-		_, w := humago.Unwrap(ctx)
-		s := sse{w: w, c: http.NewResponseController(w), stopping: a.Stopping}
+		s := a.stream(ctx)
 		if err := a.tail(ctx.Context(), tail, s); err != nil && ctx.Context().Err() == nil {
 			a.report(ctx.Context(), "tail events", err)
 		}
@@ -49,7 +44,7 @@ func (a *API) tailEvents(_ context.Context, in *tailInput) (*huma.StreamResponse
 }
 
 // tail sends what is logged until the watcher goes or the server stops.
-func (a *API) tail(ctx context.Context, tail *event.Tail, s sse) error {
+func (a *API) tail(ctx context.Context, tail *event.Tail, s *sse) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

@@ -79,7 +79,7 @@ type findingsInput struct {
 func (a *API) registerHealth() {
 	register(a, account.NodeRead, http.MethodGet, "/health", "How many findings about nodes are open", a.fleetHealth)
 	register(a, account.NodeRead, http.MethodGet, "/findings", "What was found about nodes, newest first", a.findings)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/health", "How a node fares: findings, and whether its watchdog can bite", a.nodeHealth)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes/{id}/health", "How a node fares: findings, and whether its watchdog can bite", a.nodeHealth)
 }
 
 func (a *API) fleetHealth(context.Context, *none) (*body[Health], error) {
@@ -119,6 +119,9 @@ const recentFindings = 50
 func (a *API) nodeHealth(ctx context.Context, in *NodeRef) (*body[NodeHealthDocument], error) {
 	n, err := a.Nodes.FindNode(ctx, in.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.on(ctx, account.NodeRead, n.ID); err != nil {
 		return nil, err
 	}
 	recent, _, err := a.Findings.Findings(ctx, health.Filter{NodeID: n.ID, Limit: recentFindings})

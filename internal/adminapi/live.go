@@ -14,16 +14,16 @@ import (
 )
 
 func (a *API) registerLive() {
-	register(a, account.LiveRun, http.MethodPost, "/live", "Start a live query", a.startLive)
-	register(a, account.LiveRead, http.MethodGet, "/live", "List live queries, newest first", a.listLive)
-	register(a, account.LiveRead, http.MethodGet, "/live/{id}", "Show a live query", a.showLive)
-	register(a, account.LiveRead, http.MethodGet, "/live/{id}/answers", "List a live query's nodes with their rows", a.liveAnswers)
-	register(a, account.LiveRun, http.MethodPost, "/live/{id}/stop", "Stop a live query", a.stopLive)
+	registerScoped(a, account.LiveRunSaved, http.MethodPost, "/live", "Start a live query", a.startLive)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live", "List live queries, newest first", a.listLive)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}", "Show a live query", a.showLive)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/answers", "List a live query's nodes with their rows", a.liveAnswers)
+	registerScoped(a, account.LiveRunSaved, http.MethodPost, "/live/{id}/stop", "Stop a live query", a.stopLive)
 	register(a, account.LiveRun, http.MethodPost, "/live/stop", "Stop all live queries, also those that stand and those that wait for a second person", a.stopAllLive)
 	register(a, account.LiveRun, http.MethodPost, "/live/{id}/resume", "Let a live query go on that is held", a.resumeLive)
 	register(a, account.LiveApprove, http.MethodPost, "/live/{id}/approve", "Approve somebody else's live query, which then runs", a.approveLive)
 	register(a, account.LiveApprove, http.MethodPost, "/live/{id}/reject", "Reject somebody else's live query", a.rejectLive)
-	register(a, account.LiveRead, http.MethodGet, "/live/{id}/stream", "Follow a live query as server-sent events", a.streamLive)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/stream", "Follow a live query as server-sent events", a.streamLive)
 }
 
 // selected returns the nodes of a selector; a name that means none is an
@@ -133,11 +133,12 @@ type liveAnswersInput struct {
 }
 
 func (a *API) liveAnswers(ctx context.Context, in *liveAnswersInput) (*body[LiveAnswers], error) {
-	if _, err := a.query(ctx, in.ID); err != nil {
+	q, err := a.query(ctx, in.ID)
+	if err != nil {
 		return nil, err
 	}
 	targets, next, err := a.LiveList.LiveAnswers(ctx, in.ID, live.AnswerFilter{
-		State: live.State(in.State), Cursor: in.Cursor, Limit: in.Limit,
+		State: live.State(in.State), Nodes: a.readers(ctx, q), Cursor: in.Cursor, Limit: in.Limit,
 	})
 	if err != nil {
 		return nil, err

@@ -3,14 +3,19 @@ package adminapi
 import (
 	"context"
 
+	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/live"
 )
 
 func (a *API) stopLive(ctx context.Context, in *LiveRef) (*body[Live], error) {
-	if _, err := a.query(ctx, in.ID); err != nil {
+	q, err := a.query(ctx, in.ID)
+	if err != nil {
 		return nil, err
+	}
+	if s := session(ctx); q.CreatedBy != s.UserName && !s.Everywhere(account.LiveRun) {
+		return nil, errs.New(errs.Forbidden, "to stop what others ask needs the permission %s for all nodes", account.LiveRun)
 	}
 	if err := a.Audit.Record(ctx, session(ctx).UserName, "live.stop", in.ID, nil); err != nil {
 		return nil, err

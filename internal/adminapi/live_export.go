@@ -47,10 +47,10 @@ func (a *API) exportLive(ctx context.Context, in *exportInput) (*huma.StreamResp
 	default:
 		return nil, errs.New(errs.Busy, "%d other exports are running; try again when one is done", exportsAtOnce)
 	}
-	x := &export{api: a, in: in, query: q, where: where}
+	x := &export{api: a, in: in, query: q, where: where, rows: a.reader(ctx, q)}
 	if in.What == "rows" && in.Format == "csv" { // whose first line names the columns of all rows
 		err := a.results.read(ctx, func(ctx context.Context) (err error) {
-			x.columns, err = a.results.Columns(ctx, q.ID, declared, where)
+			x.columns, err = x.rows.Columns(ctx, q.ID, declared, where)
 			return err
 		})
 		if err != nil {
@@ -70,6 +70,7 @@ type export struct {
 	in      *exportInput
 	query   live.Query
 	where   []event.Condition
+	rows    *result.Reader  // of the nodes that the caller may read
 	columns []result.Column // of a CSV of rows
 }
 
@@ -174,9 +175,9 @@ func (x *export) documents(ctx context.Context, yield func([]byte) error) error 
 		return yield(b)
 	}
 	if x.in.What == "nodes" {
-		return x.api.results.Targets(ctx, x.query.ID, live.State(x.in.State), func(t live.Target) error { return one(nodeDocument(t)) })
+		return x.rows.Targets(ctx, x.query.ID, live.State(x.in.State), func(t live.Target) error { return one(nodeDocument(t)) })
 	}
-	return x.api.results.Rows(ctx, x.query.ID, x.where, func(r result.Row) error { return one(rowDocument(r)) })
+	return x.rows.Rows(ctx, x.query.ID, x.where, func(r result.Row) error { return one(rowDocument(r)) })
 }
 
 func nodeDocument(t live.Target) LiveNode {
@@ -205,7 +206,7 @@ func (x *export) sheet(ctx context.Context, w *sheet.Writer) error {
 		return err
 	}
 	cells := make([]string, len(head))
-	err := x.api.results.Rows(ctx, x.query.ID, x.where, func(r result.Row) error {
+	err := x.rows.Rows(ctx, x.query.ID, x.where, func(r result.Row) error {
 		copy(cells, []string{r.ID, r.HostIdentifier, r.Hostname})
 		for i, c := range x.columns {
 			cells[len(nodeColumns())+i], _ = r.Columns.Get(c.Name)
@@ -223,7 +224,7 @@ func (x *export) nodeSheet(ctx context.Context, w *sheet.Writer) error {
 	if err != nil {
 		return err
 	}
-	err = x.api.results.Targets(ctx, x.query.ID, live.State(x.in.State), func(t live.Target) error {
+	err = x.rows.Targets(ctx, x.query.ID, live.State(x.in.State), func(t live.Target) error {
 		return w.Write([]string{
 			t.NodeID, t.HostIdentifier, t.Hostname, string(t.State), t.Message, strconv.Itoa(t.Attempts), stamp(t.SentAt), stamp(t.AnsweredAt),
 			strconv.Itoa(t.RowCount), strconv.FormatBool(t.Cut), strconv.FormatBool(t.Late),

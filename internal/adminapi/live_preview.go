@@ -14,7 +14,7 @@ import (
 )
 
 func (a *API) registerLivePreview() {
-	register(a, account.LiveRead, http.MethodPost, "/live/preview", "What a live query would reach, whether it may run, and what it costs", a.previewLive)
+	registerScoped(a, account.LiveRead, http.MethodPost, "/live/preview", "What a live query would reach, whether it may run, and what it costs", a.previewLive)
 }
 
 // previewNodes is how many nodes a preview names: enough to see a mistake.
@@ -25,6 +25,7 @@ func (a *API) previewLive(ctx context.Context, in *body[PreviewInput]) (*body[Li
 	if err != nil {
 		return nil, err
 	}
+	nodes = wherePermitted(ctx, a, account.LiveRead, nodes, func(n *node.Identity) string { return n.ID })
 	out := LivePreview{Matching: len(nodes), Platforms: a.platformsOf(nodes), Nodes: []PreviewNode{}}
 	asked := nodes
 	if in.Body.SamplePercent > 0 {
@@ -49,6 +50,9 @@ func (a *API) previewLive(ctx context.Context, in *body[PreviewInput]) (*body[Li
 	d, err := a.decide(in.Body.SQL, out.Asked)
 	if err != nil {
 		return nil, err
+	}
+	if err := a.mayAsk(ctx, in.Body.SQL, d.Tier, asked); err != nil {
+		d.Outcome, d.Why = OutcomeRefused, err.Error()
 	}
 	out.Tier, out.Decision, out.Why = int(d.Tier), string(d.Outcome), d.Why
 	out.Estimate, err = a.estimate(ctx, in.Body.SQL)

@@ -21,10 +21,10 @@ type ResultStore interface {
 }
 
 func (a *API) registerLiveResults() {
-	register(a, account.LiveRead, http.MethodGet, "/live/{id}/results", "Rows of a live query, filtered and sorted", a.liveResults)
-	register(a, account.LiveRead, http.MethodGet, "/live/{id}/groups", "Count a live query's rows by the values of a column", a.liveGroups)
-	register(a, account.LiveRead, http.MethodGet, "/live/{id}/compare", "Rows that a live query has and a former one had not, and the other way round", a.compareLive)
-	register(a, account.LiveRead, http.MethodGet, "/live/{id}/export", "All rows or nodes of a live query as a file", a.exportLive)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/results", "Rows of a live query, filtered and sorted", a.liveResults)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/groups", "Count a live query's rows by the values of a column", a.liveGroups)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/compare", "Rows that a live query has and a former one had not, and the other way round", a.compareLive)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/export", "All rows or nodes of a live query as a file", a.exportLive)
 }
 
 // Bounds of looking at all rows of a query: a million take seconds of a core.
@@ -114,12 +114,15 @@ func (a *API) liveResults(ctx context.Context, in *resultsInput) (*body[LiveResu
 	}
 	out := LiveResults{Total: q.Rows}
 	err = a.results.read(ctx, func(ctx context.Context) error {
-		page, err := a.results.Page(ctx, q.ID, result.Ask{
+		page, err := a.reader(ctx, q).Page(ctx, q.ID, result.Ask{
 			Where: where, Sort: in.Sort, Desc: in.Desc, Limit: in.Limit, Cursor: in.Cursor, Declared: declared, Total: q.Rows,
 		})
 		out.Matched, out.NextCursor, out.Rows, out.Columns = page.Matched, page.Next, rowDocuments(page.Rows), columnDocuments(page.Columns)
 		return err
 	})
+	if a.readers(ctx, q) != nil && in.Where == "" {
+		out.Total = out.Matched // of the nodes that the caller may read
+	}
 	out.Total = max(out.Total, out.Matched) // rows came meanwhile
 	return &body[LiveResults]{out}, err
 }
@@ -157,7 +160,7 @@ func (a *API) liveGroups(ctx context.Context, in *groupsInput) (*body[LiveGroups
 	}
 	out := LiveGroups{Groups: []LiveGroup{}}
 	err = a.results.read(ctx, func(ctx context.Context) error {
-		g, err := a.results.Groups(ctx, q.ID, in.By, where, in.Limit, declared)
+		g, err := a.reader(ctx, q).Groups(ctx, q.ID, in.By, where, in.Limit, declared)
 		for _, g := range g.Groups {
 			out.Groups = append(out.Groups, LiveGroup(g))
 		}
@@ -165,6 +168,14 @@ func (a *API) liveGroups(ctx context.Context, in *groupsInput) (*body[LiveGroups
 		return err
 	})
 	return &body[LiveGroups]{out}, err
+}
+
+// stricter is the one of two queries whose rows take more to read.
+func stricter(a, b live.Query) live.Query {
+	if b.Tier > a.Tier {
+		return b
+	}
+	return a
 }
 
 type compareInput struct {
@@ -187,7 +198,7 @@ func (a *API) compareLive(ctx context.Context, in *compareInput) (*body[LiveComp
 	}
 	var out LiveComparison
 	err = a.results.read(ctx, func(ctx context.Context) error {
-		c, err := a.results.Compare(ctx, q.ID, former.ID, in.Limit)
+		c, err := a.reader(ctx, stricter(q, former)).Compare(ctx, q.ID, former.ID, in.Limit)
 		out = LiveComparison{
 			Added: rowDocuments(c.Added), Gone: rowDocuments(c.Gone), Same: c.Same, AddedTotal: c.AddedTotal, GoneTotal: c.GoneTotal,
 			Nodes: c.Nodes, OnlyNew: c.OnlyNew, OnlyOld: c.OnlyOld, CutNodes: c.Cut,

@@ -23,8 +23,8 @@ type SavedStore interface {
 }
 
 func (a *API) registerSavedQueries() {
-	register(a, account.LiveRead, http.MethodGet, "/saved-queries", "List saved queries", a.savedQueries)
-	register(a, account.LiveRead, http.MethodGet, "/saved-queries/{name}", "Show a saved query", a.savedQuery)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/saved-queries", "List saved queries", a.savedQueries)
+	registerScoped(a, account.LiveRead, http.MethodGet, "/saved-queries/{name}", "Show a saved query", a.savedQuery)
 	register(a, account.LiveRun, http.MethodPut, "/saved-queries/{name}", "Save a query for all, over that of the name", a.saveQuery)
 	register(a, account.LiveRun, http.MethodDelete, "/saved-queries/{name}", "Delete a saved query", a.deleteSavedQuery)
 }

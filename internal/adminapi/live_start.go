@@ -9,11 +9,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/ident"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/node"
+	"github.com/musterhq/muster/internal/policy"
 )
 
 // maxAhead bounds not_before: what somebody wants later than that is a schedule.
@@ -27,6 +29,9 @@ func (a *API) startLive(ctx context.Context, in *body[LiveInput]) (*body[Live], 
 	d, err := a.judgeLive(ctx, "live.start", "", in.Body.SQL, in.Body.Reason, len(nodes))
 	if err != nil {
 		return nil, err
+	}
+	if err := a.mayAsk(ctx, in.Body.SQL, d.Tier, nodes); err != nil {
+		return nil, a.refuse(ctx, "live.start", d.Hash, err, map[string]any{"sql": in.Body.SQL, "tier": d.Tier, "nodes": len(nodes)})
 	}
 	q, err := a.liveQuery(ctx, in.Body)
 	if err != nil {
@@ -45,6 +50,38 @@ func (a *API) startLive(ctx context.Context, in *body[LiveInput]) (*body[Live], 
 		return nil, err
 	}
 	return &body[Live]{liveDocument(q)}, nil
+}
+
+// mayAsk reports why the caller may not ask nodes a text: who may run saved
+// queries alone runs those as they are.
+func (a *API) mayAsk(ctx context.Context, sql string, tier policy.Tier, nodes []*node.Identity) error {
+	s := session(ctx)
+	err := s.Ask(account.LiveRun, tier, nodes)
+	if err == nil || !s.May(account.LiveRunSaved) {
+		return err
+	}
+	saved, errSaved := a.Saved.SavedQueries(ctx)
+	if errSaved != nil {
+		return errSaved
+	}
+	if slices.ContainsFunc(saved, func(q live.Saved) bool { return q.SQL == sql }) {
+		return s.Ask(account.LiveRunSaved, tier, nodes)
+	}
+	if !s.May(account.LiveRun) {
+		return errs.New(errs.Forbidden, "your roles let you run saved queries alone, as they are; choose one")
+	}
+	return err
+}
+
+// refuse keeps what was refused to whom, and returns why.
+func (a *API) refuse(ctx context.Context, action, target string, why error, detail any) error {
+	if !errs.Is(why, errs.Forbidden) {
+		return why
+	}
+	if err := a.Audit.Refused(ctx, session(ctx).UserName, action, target, why.Error(), detail); err != nil {
+		return err
+	}
+	return why
 }
 
 // targets returns the nodes that a live query is for.

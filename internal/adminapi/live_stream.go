@@ -22,19 +22,18 @@ type streamLiveInput struct {
 }
 
 func (a *API) streamLive(ctx context.Context, in *streamLiveInput) (*huma.StreamResponse, error) {
-	if _, err := a.query(ctx, in.ID); err != nil {
+	q, err := a.query(ctx, in.ID)
+	if err != nil {
 		return nil, err
 	}
 	after, err := strconv.ParseInt(in.LastEventID, 10, 64)
 	if err != nil {
 		after = 0 // none, or not one of ours: all is sent
 	}
+	readers := a.readers(ctx, q)
 	return &huma.StreamResponse{Body: func(ctx huma.Context) {
-		ctx.SetHeader("Content-Type", "text/event-stream")
-		ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
-		_, w := humago.Unwrap(ctx)
-		s := sse{w: w, c: http.NewResponseController(w), stopping: a.Stopping}
-		if err := a.follow(ctx.Context(), in, after, s); err != nil && ctx.Context().Err() == nil {
+		s := a.stream(ctx)
+		if err := a.follow(ctx.Context(), in, live.AnswerFilter{AnsweredOnly: true, Nodes: readers, AfterSeq: after, Limit: streamPage}, s); err != nil && ctx.Context().Err() == nil {
 			a.report(ctx.Context(), "follow live query", err)
 		}
 	}}, nil
@@ -50,11 +49,10 @@ const (
 	streamPage = 200
 )
 
-// follow sends what is known of a query and came after an answer, then what
+// follow sends what is known of a query and the answers that are meant, then what
 // changes, until it ended.
-func (a *API) follow(ctx context.Context, in *streamLiveInput, after int64, s sse) error {
+func (a *API) follow(ctx context.Context, in *streamLiveInput, f live.AnswerFilter, s *sse) error {
 	id := in.ID
-	f := live.AnswerFilter{AnsweredOnly: true, AfterSeq: after, Limit: streamPage}
 	for {
 		changed, release := a.Live.Watch(id) // before looking, so that no change is missed
 		q, err := a.query(ctx, id)
@@ -83,7 +81,7 @@ func (a *API) follow(ctx context.Context, in *streamLiveInput, after int64, s ss
 }
 
 // sendAnswers sends the answers that came after the filter's last.
-func (a *API) sendAnswers(ctx context.Context, id string, f *live.AnswerFilter, s sse) error {
+func (a *API) sendAnswers(ctx context.Context, id string, f *live.AnswerFilter, s *sse) error {
 	for {
 		targets, _, err := a.LiveList.LiveAnswers(ctx, id, *f)
 		if err != nil {
@@ -103,16 +101,41 @@ func (a *API) sendAnswers(ctx context.Context, id string, f *live.AnswerFilter, 
 
 // sse writes server-sent events (WHATWG HTML §9.2).
 type sse struct {
-	w        http.ResponseWriter
-	c        *http.ResponseController
-	stopping <-chan struct{}
+	w         http.ResponseWriter
+	c         *http.ResponseController
+	stopping  <-chan struct{}
+	permitted func() error // why the caller may not see it any more
+	looked    time.Time
+}
+
+// stream begins to answer with events.
+func (a *API) stream(ctx huma.Context) *sse {
+	ctx.SetHeader("Content-Type", "text/event-stream")
+	ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
+	_, w := humago.Unwrap(ctx)
+	return &sse{
+		w: w, c: http.NewResponseController(w), stopping: a.Stopping, looked: time.Now(),
+		permitted: func() error { return stillPermitted(ctx.Context()) },
+	}
 }
 
 // errStopping ends streams when the server stops; browsers come back.
 var errStopping = errs.New(errs.Busy, "the server is stopping")
 
+// look ends a stream whose caller may not see it any more; it looks now and then.
+func (s *sse) look() error {
+	if time.Since(s.looked) < streamIdle {
+		return nil
+	}
+	s.looked = time.Now()
+	return s.permitted()
+}
+
 // send sends an event. A client that comes back names the id that it saw last.
-func (s sse) send(name, id string, document any) error {
+func (s *sse) send(name, id string, document any) error {
+	if err := s.look(); err != nil {
+		return err
+	}
 	b, err := json.Marshal(document)
 	if err != nil {
 		return err
@@ -127,7 +150,10 @@ func (s sse) send(name, id string, document any) error {
 }
 
 // alive sends a comment, as a stream that is silent for long is taken for dead.
-func (s sse) alive() error {
+func (s *sse) alive() error {
+	if err := s.look(); err != nil {
+		return err
+	}
 	if _, err := fmt.Fprint(s.w, ": alive\n\n"); err != nil {
 		return err
 	}
@@ -135,7 +161,7 @@ func (s sse) alive() error {
 }
 
 // wait returns when something changed, but not too soon.
-func (s sse) wait(ctx context.Context, changed <-chan struct{}) error {
+func (s *sse) wait(ctx context.Context, changed <-chan struct{}) error {
 	pause, idle := time.NewTimer(streamPause), time.NewTicker(streamIdle)
 	defer pause.Stop()
 	defer idle.Stop()

@@ -15,17 +15,17 @@ import (
 )
 
 func (a *API) registerNodes() {
-	register(a, account.NodeRead, http.MethodGet, "/nodes", "List nodes", a.listNodes)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/facets", "Count nodes by platform, tag, version and status", a.nodeFacets)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}", "Show a node", a.showNode)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/history", "List what a node's attributes were, also of one that is gone", a.nodeHistory)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/who", "Find the nodes that had an address, or another attribute, at a time", a.whoHad)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/tags/history", "List what gives and gave a node its tags, also of one that is gone", a.tagHistory)
-	register(a, account.NodeWrite, http.MethodPut, "/nodes/{id}/tags", "Replace a node's tags; those that rules and queries give stay", a.tagNode)
-	register(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/quarantine", "Put a node under quarantine: an empty config, no queries", a.quarantineNode)
-	register(a, account.NodeWrite, http.MethodDelete, "/nodes/{id}/quarantine", "Release a node from quarantine", a.releaseNode)
-	register(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/revoke", "Take a node's key away; it may enrol again, as the same node", a.revokeNode)
-	register(a, account.NodeWrite, http.MethodDelete, "/nodes/{id}", "Remove a node; its key is refused from then on", a.deleteNode)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes", "List nodes", a.listNodes)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes/facets", "Count nodes by platform, tag, version and status", a.nodeFacets)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes/{id}", "Show a node", a.showNode)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes/{id}/history", "List what a node's attributes were, also of one that is gone", a.nodeHistory)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes/who", "Find the nodes that had an address, or another attribute, at a time", a.whoHad)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes/{id}/tags/history", "List what gives and gave a node its tags, also of one that is gone", a.tagHistory)
+	registerScoped(a, account.NodeWrite, http.MethodPut, "/nodes/{id}/tags", "Replace a node's tags; those that rules and queries give stay", a.tagNode)
+	registerScoped(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/quarantine", "Put a node under quarantine: an empty config, no queries", a.quarantineNode)
+	registerScoped(a, account.NodeWrite, http.MethodDelete, "/nodes/{id}/quarantine", "Release a node from quarantine", a.releaseNode)
+	registerScoped(a, account.NodeWrite, http.MethodPost, "/nodes/{id}/revoke", "Take a node's key away; it may enrol again, as the same node", a.revokeNode)
+	registerScoped(a, account.NodeWrite, http.MethodDelete, "/nodes/{id}", "Remove a node; its key is refused from then on", a.deleteNode)
 }
 
 type listNodesInput struct {
@@ -44,6 +44,7 @@ func (a *API) listNodes(ctx context.Context, in *listNodesInput) (*body[NodePage
 	page, err := a.Nodes.Nodes(ctx, node.Filter{
 		Search: in.Search, Tag: in.Tag, Platform: in.Platform, Version: in.Version, Status: in.Status,
 		Sort: in.Sort, Desc: in.Order == "desc", Limit: in.Limit, Cursor: in.Cursor, Now: a.Now(),
+		Nodes: a.scope(ctx, account.NodeRead),
 	})
 	if err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func list[T any](values []T) []T {
 }
 
 func (a *API) nodeFacets(ctx context.Context, _ *none) (*body[Facets], error) {
-	f, err := a.Nodes.NodeFacets(ctx, a.Now())
+	f, err := a.Nodes.NodeFacets(ctx, a.scope(ctx, account.NodeRead), a.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -133,6 +134,9 @@ func (a *API) showNode(ctx context.Context, in *NodeRef) (*body[NodeDetail], err
 	if err != nil {
 		return nil, err
 	}
+	if err := a.on(ctx, account.NodeRead, n.ID); err != nil {
+		return nil, err
+	}
 	details := n.Details
 	if details == nil {
 		details = map[string]map[string]string{}
@@ -150,6 +154,9 @@ type tagNodeInput struct {
 }
 
 func (a *API) tagNode(ctx context.Context, in *tagNodeInput) (*body[TaggedNode], error) {
+	if err := a.on(ctx, account.NodeWrite, in.ID); err != nil {
+		return nil, err
+	}
 	tags, err := node.CleanTags("tags", in.Body.Tags)
 	if err != nil {
 		return nil, err
@@ -227,6 +234,9 @@ func tagSources(sources []node.TagSource) []TagSource {
 }
 
 func (a *API) tagHistory(ctx context.Context, in *NodeRef) (*body[TagHistory], error) {
+	if err := a.on(ctx, account.NodeRead, in.ID); err != nil {
+		return nil, err
+	}
 	spans, err := a.Nodes.TagHistory(ctx, in.ID)
 	if err != nil {
 		return nil, err
@@ -257,6 +267,9 @@ func (a *API) releaseNode(ctx context.Context, in *NodeRef) (*body[Node], error)
 // setQuarantine records the action and keeps it. Registries, this server's
 // too, learn of it with their next Sync.
 func (a *API) setQuarantine(ctx context.Context, action, id, reason string, since time.Time) (*body[Node], error) {
+	if err := a.on(ctx, account.NodeWrite, id); err != nil {
+		return nil, err
+	}
 	var detail any
 	if reason != "" {
 		detail = map[string]string{"reason": reason}
@@ -281,6 +294,9 @@ func (a *API) deleteNode(ctx context.Context, in *NodeRef) (*none, error) {
 
 // shutOut does what ends a node's key, which this server refuses at once.
 func (a *API) shutOut(ctx context.Context, action, id string, do func(context.Context, string) error) (*none, error) {
+	if err := a.on(ctx, account.NodeWrite, id); err != nil {
+		return nil, err
+	}
 	if err := a.Audit.Record(ctx, session(ctx).UserName, action, id, nil); err != nil {
 		return nil, err
 	}
@@ -292,6 +308,9 @@ func (a *API) shutOut(ctx context.Context, action, id string, do func(context.Co
 }
 
 func (a *API) nodeHistory(ctx context.Context, in *NodeRef) (*body[Sightings], error) {
+	if err := a.on(ctx, account.NodeRead, in.ID); err != nil {
+		return nil, err
+	}
 	return sightings(a.Nodes.NodeHistory(ctx, in.ID))
 }
 
@@ -314,7 +333,9 @@ func (a *API) whoHad(ctx context.Context, in *whoInput) (*body[Sightings], error
 	if w.At.IsZero() {
 		w.At = a.Now()
 	}
-	return sightings(a.Nodes.Who(ctx, w))
+	found, err := a.Nodes.Who(ctx, w)
+	found = wherePermitted(ctx, a, account.NodeRead, found, func(s node.Sighting) string { return s.NodeID })
+	return sightings(found, err)
 }
 
 // who reads which attribute is asked for. Addresses are kept in one form, so

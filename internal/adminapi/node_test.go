@@ -404,7 +404,7 @@ func TestNames_own(t *testing.T) {
 	}
 	w.setUp()
 	for _, name := range []string{"system", "setup"} {
-		if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: name, Password: password, Own: password}, nil); adminapi.Status(err) != 400 {
+		if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: name, Password: password, Roles: []string{"admin"}, Own: password}, nil); adminapi.Status(err) != 400 {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -20,7 +20,7 @@ func (a *API) registerRollouts() {
 	register(a, account.RolloutWrite, http.MethodPost, "/rollouts/current/pause", "Stay at the stage", a.pauseRollout)
 	register(a, account.RolloutWrite, http.MethodPost, "/rollouts/current/resume", "Go on with the stage; its bake time begins anew", a.resumeRollout)
 	register(a, account.RolloutWrite, http.MethodPost, "/rollouts/current/rollback", "Go back: all nodes get the former revision at once", a.rollbackRollout)
-	register(a, account.NodeRead, http.MethodGet, "/nodes/{id}/activity", "What a node was served and asked, and by whose change or query", a.nodeActivity)
+	registerScoped(a, account.NodeRead, http.MethodGet, "/nodes/{id}/activity", "What a node was served and asked, and by whose change or query", a.nodeActivity)
 }
 
 func rolloutDocument(r rollout.Rollout) Rollout {
@@ -106,6 +106,9 @@ type activityInput struct {
 func (a *API) nodeActivity(ctx context.Context, in *activityInput) (*body[NodeActivity], error) {
 	n, err := a.Nodes.FindNode(ctx, in.ID)
 	if err != nil {
+		return nil, err
+	}
+	if err := a.on(ctx, account.NodeRead, n.ID); err != nil {
 		return nil, err
 	}
 	entries, err := a.servedHistory(ctx, n.ID, in.Limit)

@@ -167,8 +167,12 @@ func (a *API) testedRule(in RuleTestInput) (*resource.RulePlan, error) {
 // eventsOf returns the events of some searches in the order in which they came,
 // of very many the newest.
 func (a *API) eventsOf(ctx context.Context, names []string, since time.Time) (records []event.Record, truncated bool, err error) {
+	nodes, readable, err := a.visible(ctx, nil)
+	if err != nil {
+		return nil, false, err
+	}
 	for _, name := range names {
-		f := event.Filter{Query: name, Since: since, Limit: testPage}
+		f := event.Filter{Query: name, Since: since, Nodes: nodes, Readable: readable, Limit: testPage}
 		if name == "*" {
 			f.Query = ""
 		}

@@ -61,7 +61,7 @@ func (a *API) open(ctx context.Context, u account.User, kind string) (*sessionOu
 	if err := a.Audit.Record(ctx, u.Name, "session.open", u.Name, map[string]string{"kind": kind}); err != nil {
 		return nil, err
 	}
-	secret, s, err := a.Accounts.Open(ctx, u, account.Kind(kindOr(kind)))
+	secret, s, err := a.Accounts.Open(ctx, u, account.Kind(kindOr(kind)), originOf(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -96,12 +96,10 @@ func (a *API) cookie(secret string, expires time.Time) string {
 
 func (a *API) document(s account.Session) Session {
 	permissions := []string{}
-	for _, p := range account.Permissions() {
-		if s.May(p) {
-			permissions = append(permissions, string(p))
-		}
+	for _, p := range s.Permissions() {
+		permissions = append(permissions, string(p))
 	}
-	return Session{Username: s.UserName, Permissions: permissions, ExpiresAt: s.ExpiresAt, Version: a.Version}
+	return Session{ID: s.ID, Username: s.UserName, Roles: list(s.Roles), Permissions: permissions, ExpiresAt: s.ExpiresAt, Version: a.Version}
 }
 
 func (a *API) whoami(ctx context.Context, _ *none) (*body[Session], error) {

@@ -18,7 +18,7 @@ func (a *API) registerSinks() {
 	register(a, account.SinkWrite, http.MethodPost, "/sinks/{name}/test", "Send one event of the query muster:test", a.testSink)
 	register(a, account.SinkWrite, http.MethodPost, "/sinks/{name}/replay", "Send events of a span of time once more", a.replaySink)
 	register(a, account.SinkWrite, http.MethodDelete, "/sinks/{name}/replay", "End a replay", a.stopReplay)
-	register(a, account.EventRead, http.MethodGet, "/sinks/{name}/dead", "List events that the other side refused for good, oldest first", a.deadLetters)
+	register(a, account.SinkWrite, http.MethodGet, "/sinks/{name}/dead", "List events that the other side refused for good, oldest first", a.deadLetters)
 	register(a, account.SinkWrite, http.MethodPost, "/sinks/{name}/dead/retry", "Send dead letters once more", a.retryDead)
 	register(a, account.SinkWrite, http.MethodDelete, "/sinks/{name}/dead", "Discard dead letters", a.discardDead)
 }

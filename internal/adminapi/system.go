@@ -17,18 +17,23 @@ import (
 )
 
 func (a *API) registerSystem() {
-	register(a, account.SystemRead, http.MethodGet, "/overview", "The figures of the first page", a.overview)
+	registerScoped(a, account.SystemRead, http.MethodGet, "/overview", "The figures of the first page", a.overview)
 	register(a, account.Self, http.MethodGet, "/schema", "All osquery tables with their columns", a.schema)
 }
 
 func selectorOf(name string) node.Selector { return node.Selector{Nodes: []string{name}} }
 
 func (a *API) overview(ctx context.Context, _ *none) (*body[Overview], error) {
-	facets, err := a.Nodes.NodeFacets(ctx, a.Now())
+	nodes := a.scope(ctx, account.NodeRead)
+	facets, err := a.Nodes.NodeFacets(ctx, nodes, a.Now())
 	if err != nil {
 		return nil, err
 	}
-	_, buckets, err := a.Search.Queries(ctx, event.Filter{Since: a.Now().Add(-23 * time.Hour).Truncate(time.Hour)}, 24)
+	f := event.Filter{Since: a.Now().Add(-23 * time.Hour).Truncate(time.Hour)}
+	if f.Nodes, f.Readable, err = a.visible(ctx, nil); err != nil {
+		return nil, err
+	}
+	_, buckets, err := a.Search.Queries(ctx, f, 24)
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +45,9 @@ func (a *API) overview(ctx context.Context, _ *none) (*body[Overview], error) {
 		RequestsTotal: a.Requests(), UptimeSeconds: int64(a.Now().Sub(a.started).Seconds()),
 		Version: a.Version, AgentURL: a.AgentURL,
 	}
-	_, out.Nodes.Online = a.Registry.Len()
+	if nodes == nil {
+		_, out.Nodes.Online = a.Registry.Len()
+	}
 	return &body[Overview]{out}, nil
 }
 

@@ -30,8 +30,10 @@ type LoginInput struct {
 
 // Session tells who is calling and what they may do.
 type Session struct {
+	ID          string    `json:"id" doc:"Names the session; it opens nothing"`
 	Username    string    `json:"username"`
-	Permissions []string  `json:"permissions"`
+	Roles       []string  `json:"roles"`
+	Permissions []string  `json:"permissions" doc:"All that the roles give, be it for some nodes alone"`
 	ExpiresAt   time.Time `json:"expires_at"`
 	Token       string    `json:"token,omitempty" doc:"Only in the answer that opens a bearer session"`
 	Version     string    `json:"version" doc:"The server's version"`

@@ -253,22 +253,3 @@ type PolicyVerdict struct {
 	Allowed bool `json:"allowed" doc:"It may run without an exception"`
 	policy.Verdict
 }
-
-// User is one person.
-type User struct {
-	ID        string    `json:"id"`
-	Name      string    `json:"name"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
-// UserList is all people by name.
-type UserList struct {
-	Users []User `json:"users"`
-}
-
-// UserInput makes a person.
-type UserInput struct {
-	Name     string `json:"name" minLength:"1" maxLength:"64"`
-	Password string `json:"password" doc:"Theirs, at least 12 characters" maxLength:"1024"`
-	Own      string `json:"own_password" doc:"Yours, once more: a token alone makes no second pair of eyes" maxLength:"1024"`
-}

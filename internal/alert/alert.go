@@ -116,6 +116,7 @@ type Filter struct {
 	Unresolved  bool // open or acknowledged
 	Rule        string
 	NodeID      string
+	Nodes       []string // ids of nodes that it must be about one of; nil for any alert
 	Assignee    string
 	MinSeverity Severity
 	Text        string // part of title, host identifier or key

@@ -199,7 +199,7 @@ func (g *alertGauges) Describe(out chan<- *prometheus.Desc) {
 func (g *alertGauges) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	counts, err := g.a.store.AlertCounts(ctx)
+	counts, err := g.a.store.AlertCounts(ctx, nil)
 	backlogs, errBacklogs := g.a.store.Backlogs(ctx)
 	if err := errors.Join(err, errBacklogs); err != nil {
 		out <- prometheus.NewInvalidMetric(g.alerts, err)

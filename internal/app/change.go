@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"slices"
 
+	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/change"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/node"
@@ -74,10 +76,21 @@ func (a *App) openResources(ctx context.Context) (err error) {
 
 func (a *App) catalog() *resource.Catalog { return a.runs.publisher.Catalog() }
 
-// people returns how many people there are.
+// people returns how many people may approve changes.
 func (a *App) people(ctx context.Context) (int, error) {
 	users, err := a.store.Users(ctx)
-	return len(users), err
+	n := 0
+	for _, u := range users {
+		if u.DisabledAt.IsZero() && slices.ContainsFunc(u.Roles, a.approves) {
+			n++
+		}
+	}
+	return n, err
+}
+
+func (a *App) approves(role string) bool {
+	r := a.catalog().Role(role)
+	return r != nil && slices.Contains(r.Permissions, account.ChangeApprove)
 }
 
 // planChanged is called after another plan is served.

@@ -224,6 +224,7 @@ func (a Archive) Room() int64 {
 // Filter says which carves. The zero value is all.
 type Filter struct {
 	NodeID string
+	Nodes  []string // ids of nodes that they may be of; nil for any
 	State  State
 	Cursor string // where the page before ended
 	Limit  int

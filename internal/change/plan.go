@@ -22,6 +22,7 @@ type plan struct {
 	before, after *resource.Snapshot
 	policy        *resource.RolloutPolicy // nil: at once
 	rolloutName   string
+	may           *Authority
 	version       int64 // the serving version of the moment that was judged
 }
 
@@ -40,7 +41,7 @@ func (s *Service) plan(ctx context.Context, p Proposal) (*plan, error) {
 		return nil, err
 	}
 	c := Change{State: Planned, Author: p.Author, Message: p.Message, CreatedAt: s.Now().UTC(), Base: head.Number}
-	return s.judge(ctx, &plan{Change: c, head: head, current: current, next: next})
+	return s.judge(ctx, &plan{Change: c, head: head, current: current, next: next, may: p.May})
 }
 
 // missing returns the keys of a set that are not among some objects.
@@ -156,6 +157,18 @@ func (p *plan) refuse(format string, args ...any) {
 // maxRefusals bounds how much a refusal says; the items say all.
 const maxRefusals = 20
 
+// judgeAuthor refuses what the author's roles do not reach. It comes before what
+// governs raises the tier.
+func (p *plan) judgeAuthor(governs bool) {
+	switch may := p.may; {
+	case may == nil:
+	case governs && !may.Govern:
+		p.refuse("your roles do not let you edit what governs: policies, roles, approvals and the like need the permission govern.write")
+	case p.Tier > may.Tier:
+		p.refuse("your roles let you bring agents what has tier %s; this has tier %s", may.Tier, p.Tier)
+	}
+}
+
 func (s *Service) judgeItems(p *plan, report resource.Report) error {
 	edited := []resource.Key{}
 	governs := false
@@ -168,6 +181,7 @@ func (s *Service) judgeItems(p *plan, report resource.Report) error {
 	if err := s.judgeReplaced(p); err != nil {
 		return err
 	}
+	p.judgeAuthor(governs)
 	if governs {
 		p.Tier = policy.Dangerous // who changes the rules can do what they forbid
 	}
@@ -296,7 +310,7 @@ func (s *Service) judgeLockout(ctx context.Context, p *plan) error {
 	for k, spec := range resource.Specs[*resource.ApprovalPolicy](p.next) {
 		for i, r := range spec.Rules {
 			if r.Approvals > people-1 {
-				p.refuse("%s rules[%d] asks for %d other people; there are %d people in all: make some by muster user create", k, i, r.Approvals, people)
+				p.refuse("%s rules[%d] asks for %d other people; %d may approve in all: make some by muster user create --role operator", k, i, r.Approvals, people)
 			}
 		}
 	}

@@ -40,7 +40,7 @@ type Options struct {
 	Freezer   *Freezer
 	Publisher *Publisher
 	Audit     Recorder
-	// People returns how many people there are, who may all approve.
+	// People returns how many people may approve.
 	People func(ctx context.Context) (int, error)
 	Now    func() time.Time
 }
@@ -69,9 +69,17 @@ type Proposal struct {
 	// Prune deletes all objects that are not among Objects.
 	Prune  bool
 	DryRun bool
+	// May is how far the author's roles reach; nil for any.
+	May *Authority
 	// Expect is the hash of the change as it was planned; another is a Conflict.
 	// "" takes what there is.
 	Expect string
+}
+
+// Authority is how far somebody's changes may reach.
+type Authority struct {
+	Tier   policy.Tier // the highest of what they bring to agents
+	Govern bool        // they may edit what governs
 }
 
 // Propose plans a change and, unless it is a dry run, applies it or keeps it

@@ -13,11 +13,13 @@ type Filter struct {
 	Query  string // exact name, or a prefix when it ends with *
 	NodeID string
 	// Nodes are the ids of the nodes that are meant; nil for all, empty for none.
-	Nodes  []string
-	Action string
-	Since  time.Time // inclusive, by Event.Time
-	Until  time.Time // exclusive
-	Where  *Expr
+	Nodes []string
+	// Readable reports whether events of a query may be found at all; nil for all.
+	Readable func(query string) bool
+	Action   string
+	Since    time.Time // inclusive, by Event.Time
+	Until    time.Time // exclusive
+	Where    *Expr
 	// Limit is the most events returned; the newest come first.
 	Limit int
 	// Oldest makes the oldest come first.

@@ -15,11 +15,12 @@ type Matcher struct {
 	nodes        map[string]struct{} // nil for all
 	since, until int64               // microseconds; until is exclusive
 	where        *Expr
+	readable     func(query string) bool // nil for all
 }
 
 // NewMatcher returns the matcher of a filter.
 func NewMatcher(f Filter) *Matcher {
-	m := &Matcher{node: f.NodeID, action: f.Action, since: math.MinInt64, until: math.MaxInt64, where: f.Where}
+	m := &Matcher{node: f.NodeID, action: f.Action, since: math.MinInt64, until: math.MaxInt64, where: f.Where, readable: f.Readable}
 	m.query, m.prefix = strings.CutSuffix(f.Query, "*")
 	if f.Query == "" {
 		m.prefix = true
@@ -45,6 +46,9 @@ func (m *Matcher) Match(r *Row) bool {
 		return false
 	}
 	if m.prefix && !strings.HasPrefix(r.Query, m.query) || !m.prefix && r.Query != m.query {
+		return false
+	}
+	if m.readable != nil && !m.readable(r.Query) {
 		return false
 	}
 	if m.nodes != nil {

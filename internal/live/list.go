@@ -5,6 +5,7 @@ package live
 type AnswerFilter struct {
 	State        State
 	AnsweredOnly bool
+	Nodes        []string // ids of nodes that are meant; nil for all
 	AfterSeq     int64 // only answers that arrived after this one; implies AnsweredOnly
 	Cursor       string
 	Limit        int

@@ -9,6 +9,7 @@ type Filter struct {
 	Tag      string
 	Platform string
 	Version  string // of osquery
+	Nodes    []string // ids of those that are meant; nil for all
 	Status   string // one of the statuses; nodes that are gone are shown with StatusGone alone
 	Sort     string // hostname if empty; see the store for the others
 	Desc     bool

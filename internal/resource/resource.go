@@ -83,6 +83,7 @@ func Kinds() []Kind {
 		{Name: "FreezeWindow", New: func() Spec { return new(FreezeWindow) }, Doc: "When nothing that agents run may change.", Governs: true},
 		{Name: "Budget", New: func() Spec { return new(Budget) }, Doc: "What the queries of a group of nodes may cost.", Governs: true},
 		{Name: "Redaction", New: func() Spec { return new(Redaction) }, Doc: "What becomes of secrets in what agents send, before it is kept: rules for columns, detectors, and what is no secret.", Governs: true},
+		{Name: "Role", New: func() Spec { return new(Role) }, Doc: "What its holders may do, to which nodes, and how far.", Governs: true},
 		{Name: "OnDisk", New: func() Spec { return new(OnDisk) }, Doc: "Nodes that take their config from files alone: the server answers them an empty one and reports drift."},
 	}
 }

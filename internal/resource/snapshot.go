@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/policy"
 )
@@ -25,6 +26,7 @@ type Snapshot struct {
 	triggers    []*TriggerPlan
 	eventRules  []*RulePlan
 	notifiers   []*NotifierPlan
+	roles       []*account.Role
 	sinks       []*SinkPlan
 
 	mu       sync.RWMutex
@@ -65,7 +67,7 @@ type variant struct {
 
 // Compile compiles the set of a revision. A set that passed Check compiles.
 func Compile(revision int64, set *Set) (*Snapshot, error) {
-	s := &Snapshot{revision: revision, set: set, tagging: map[string]string{}, variants: map[string]variant{}}
+	s := &Snapshot{revision: revision, set: set, tagging: map[string]string{}, variants: map[string]variant{}, roles: account.Builtin()}
 	for o := range set.All() {
 		var err error
 		switch spec := o.Spec.(type) {
@@ -87,6 +89,8 @@ func Compile(revision int64, set *Set) (*Snapshot, error) {
 			err = s.addNotifier(o, spec)
 		case *Sink:
 			err = s.addSink(o, spec)
+		case *Role:
+			err = s.addRole(o, spec)
 		}
 		if err != nil {
 			return nil, err

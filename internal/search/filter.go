@@ -21,14 +21,15 @@ type filter struct {
 	nodes        map[string]struct{} // nil for all
 	since, until int64               // microseconds; until is exclusive
 	where        *event.Expr
-	needles      []*event.Condition // that every event found passes, by their values
-	oldest       bool               // comes first
+	needles      []*event.Condition      // that every event found passes, by their values
+	readable     func(query string) bool // nil for all
+	oldest       bool                    // comes first
 	before       place
 	continues    bool // before counts
 }
 
 func newFilter(f event.Filter) *filter {
-	r := &filter{node: f.NodeID, action: f.Action, since: math.MinInt64, until: math.MaxInt64, where: f.Where, oldest: f.Oldest}
+	r := &filter{node: f.NodeID, action: f.Action, since: math.MinInt64, until: math.MaxInt64, where: f.Where, readable: f.Readable, oldest: f.Oldest}
 	r.query, r.prefix = strings.CutSuffix(f.Query, "*")
 	if f.Query == "" {
 		r.prefix = true
@@ -71,6 +72,9 @@ func ceilMicros(t time.Time) int64 {
 }
 
 func (f *filter) matchesQuery(query string) bool {
+	if f.readable != nil && !f.readable(query) {
+		return false
+	}
 	if f.prefix {
 		return strings.HasPrefix(query, f.query)
 	}

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/musterhq/muster/internal/account"
@@ -24,9 +26,7 @@ func (s *Store) CreateFirstUser(ctx context.Context, u account.User) error {
 		if has {
 			return errs.New(errs.Conflict, "there is an administrator already; log in")
 		}
-		_, err = t.exec(ctx, `INSERT INTO account (id, name, password_hash, created_at) VALUES ($1, $2, $3, $4)`,
-			u.ID, text(u.Name), u.PasswordHash, micros(u.CreatedAt))
-		return err
+		return insertUser(ctx, t, u)
 	})
 	return fail("create first user", err)
 }
@@ -34,9 +34,7 @@ func (s *Store) CreateFirstUser(ctx context.Context, u account.User) error {
 // CreateUser implements [account.Store].
 func (s *Store) CreateUser(ctx context.Context, u account.User) error {
 	err := s.tx(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, `INSERT INTO account (id, name, password_hash, created_at) VALUES ($1, $2, $3, $4)`,
-			u.ID, text(u.Name), u.PasswordHash, micros(u.CreatedAt))
-		return err
+		return insertUser(ctx, t, u)
 	})
 	if taken(err) {
 		return errs.New(errs.Conflict, "there is a user of that name")
@@ -44,15 +42,70 @@ func (s *Store) CreateUser(ctx context.Context, u account.User) error {
 	return fail("create user", err)
 }
 
+func insertUser(ctx context.Context, t *tx, u account.User) error {
+	roles, err := document(u.Roles)
+	if err != nil {
+		return err
+	}
+	_, err = t.exec(ctx, `INSERT INTO account (id, name, password_hash, roles, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6)`,
+		u.ID, text(u.Name), u.PasswordHash, roles, micros(u.CreatedAt), micros(u.DisabledAt))
+	return err
+}
+
+// userColumns are what scanUser reads.
+const userColumns = `id, name, password_hash, roles, created_at, disabled_at`
+
+func scanUser(row scanner) (u account.User, err error) {
+	var roles string
+	var created, disabled int64
+	if err = row.Scan(&u.ID, &u.Name, &u.PasswordHash, &roles, &created, &disabled); err != nil {
+		return u, err
+	}
+	u.CreatedAt, u.DisabledAt = moment(created), moment(disabled)
+	return u, json.Unmarshal([]byte(roles), &u.Roles)
+}
+
 // Users implements [account.Store].
 func (s *Store) Users(ctx context.Context) ([]account.User, error) {
-	users, err := all(ctx, s.read, func(row scanner) (u account.User, err error) {
-		var created int64
-		err = row.Scan(&u.ID, &u.Name, &created)
-		u.CreatedAt = moment(created)
-		return u, err
-	}, `SELECT id, name, created_at FROM account ORDER BY name`)
+	users, err := all(ctx, s.read, scanUser, `SELECT `+userColumns+` FROM account ORDER BY name`)
+	for i := range users {
+		users[i].PasswordHash = ""
+	}
 	return users, fail("list users", err)
+}
+
+// UpdateUser implements [account.Store].
+func (s *Store) UpdateUser(ctx context.Context, name string, change func(u *account.User, others []account.User) error) (u account.User, err error) {
+	err = s.tx(ctx, func(t *tx) error {
+		if _, err := t.next(ctx, counterAccount, 1); err != nil { // one at a time
+			return err
+		}
+		users, err := all(ctx, t, scanUser, `SELECT `+userColumns+` FROM account ORDER BY name`)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(users, func(u account.User) bool { return u.Name == name })
+		if i < 0 {
+			return errs.New(errs.NotFound, "there is no user with that name")
+		}
+		u = users[i]
+		if err := change(&u, slices.Delete(users, i, i+1)); err != nil {
+			return err
+		}
+		roles, err := document(u.Roles)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `UPDATE account SET password_hash = $2, roles = $3, disabled_at = $4 WHERE id = $1`,
+			u.ID, u.PasswordHash, roles, micros(u.DisabledAt)); err != nil {
+			return err
+		}
+		if !u.DisabledAt.IsZero() {
+			_, err = t.exec(ctx, `DELETE FROM session WHERE account_id = $1`, u.ID)
+		}
+		return err
+	})
+	return u, fail("change user", err)
 }
 
 // HasUsers implements [account.Store].
@@ -68,14 +121,10 @@ func hasUsers(ctx context.Context, q querier) (has bool, err error) {
 
 // UserByName implements [account.Store].
 func (s *Store) UserByName(ctx context.Context, name string) (account.User, error) {
-	var u account.User
-	var created int64
-	err := s.read.QueryRowContext(ctx, `SELECT id, name, password_hash, created_at FROM account WHERE name = $1`, text(name)).
-		Scan(&u.ID, &u.Name, &u.PasswordHash, &created)
+	u, err := scanUser(s.read.QueryRowContext(ctx, `SELECT `+userColumns+` FROM account WHERE name = $1`, text(name)))
 	if err != nil {
 		return account.User{}, fail("read user", missing(err, "there is no user with that name"))
 	}
-	u.CreatedAt = moment(created)
 	return u, nil
 }
 
@@ -85,27 +134,67 @@ func (s *Store) CreateSession(ctx context.Context, hash node.KeyHash, session ac
 		if _, err := t.exec(ctx, `DELETE FROM session WHERE expires_at <= $1`, micros(session.CreatedAt)); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO session (hash, account_id, kind, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)`,
-			hash[:], session.UserID, string(session.Kind), micros(session.CreatedAt), micros(session.ExpiresAt))
+		_, err := t.exec(ctx, `INSERT INTO session (hash, account_id, kind, created_at, expires_at, last_seen, address, agent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			hash[:], session.UserID, string(session.Kind), micros(session.CreatedAt), micros(session.ExpiresAt), micros(session.LastSeen),
+			text(session.Address), text(session.Agent))
 		return err
 	})
 	return fail("create session", err)
 }
 
+// sessionColumns are what scanSession reads.
+const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent`
+
+func scanSession(row scanner) (s account.Session, err error) {
+	var hash []byte
+	var roles string
+	var created, expires, seen int64
+	if err = row.Scan(&hash, &s.UserID, &s.UserName, &roles, &s.Kind, &created, &expires, &seen, &s.Address, &s.Agent); err != nil {
+		return s, err
+	}
+	copy(s.Hash[:], hash)
+	s.CreatedAt, s.ExpiresAt, s.LastSeen = moment(created), moment(expires), moment(seen)
+	return s, json.Unmarshal([]byte(roles), &s.Roles)
+}
+
 // SessionByHash implements [account.Store].
 func (s *Store) SessionByHash(ctx context.Context, hash node.KeyHash, now time.Time) (account.Session, error) {
-	var session account.Session
-	var created, expires int64
-	err := s.read.QueryRowContext(ctx, `
-		SELECT a.id, a.name, s.kind, s.created_at, s.expires_at
+	session, err := scanSession(s.read.QueryRowContext(ctx, `
+		SELECT `+sessionColumns+`
 		FROM session s JOIN account a ON a.id = s.account_id
-		WHERE s.hash = $1 AND s.expires_at > $2`, hash[:], micros(now)).
-		Scan(&session.UserID, &session.UserName, &session.Kind, &created, &expires)
+		WHERE s.hash = $1 AND s.expires_at > $2 AND a.disabled_at = 0`, hash[:], micros(now)))
 	if err != nil {
 		return account.Session{}, fail("read session", missing(err, "there is no such session"))
 	}
-	session.CreatedAt, session.ExpiresAt = moment(created), moment(expires)
 	return session, nil
+}
+
+// SeeSession implements [account.Store].
+func (s *Store) SeeSession(ctx context.Context, hash node.KeyHash, now time.Time) error {
+	err := s.tx(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE session SET last_seen = $2 WHERE hash = $1 AND last_seen < $2`, hash[:], micros(now))
+		return err
+	})
+	return fail("note that a session was used", err)
+}
+
+// Sessions implements [account.Store].
+func (s *Store) Sessions(ctx context.Context, userID string, now time.Time) ([]account.Session, error) {
+	sessions, err := all(ctx, s.read, scanSession, `
+		SELECT `+sessionColumns+`
+		FROM session s JOIN account a ON a.id = s.account_id
+		WHERE a.id = $1 AND s.expires_at > $2 ORDER BY s.created_at DESC, s.hash`, userID, micros(now))
+	return sessions, fail("list sessions", err)
+}
+
+// EndSessions implements [account.Store].
+func (s *Store) EndSessions(ctx context.Context, userID string, keep node.KeyHash) (ended int, err error) {
+	err = s.tx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `DELETE FROM session WHERE account_id = $1 AND hash <> $2`, userID, keep[:])
+		ended = int(n)
+		return err
+	})
+	return ended, fail("end sessions", err)
 }
 
 // DeleteSession implements [account.Store].

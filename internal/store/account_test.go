@@ -17,7 +17,7 @@ func testAccount(t *testing.T, s *store.Store) {
 	if must(s.HasUsers(t.Context()))(t) {
 		t.Error("users out of nothing")
 	}
-	u := account.User{ID: "u1", Name: "ada", PasswordHash: "$argon2id$…", CreatedAt: start}
+	u := account.User{ID: "u1", Name: "ada", PasswordHash: "$argon2id$…", Roles: []string{"admin", "x"}, CreatedAt: start}
 	ok(t, s.CreateFirstUser(t.Context(), u))
 	wantKind(t, s.CreateFirstUser(t.Context(), account.User{ID: "u2", Name: "eve"}), errs.Conflict)
 	if !must(s.HasUsers(t.Context()))(t) {
@@ -55,11 +55,15 @@ func testAccountFirst(t *testing.T, s *store.Store) {
 }
 
 func testSession(t *testing.T, s *store.Store) {
-	ok(t, s.CreateFirstUser(t.Context(), account.User{ID: "u1", Name: "ada", CreatedAt: start}))
-	session := account.Session{UserID: "u1", UserName: "ada", Kind: account.Bearer, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}
+	ok(t, s.CreateFirstUser(t.Context(), account.User{ID: "u1", Name: "ada", Roles: []string{"admin"}, CreatedAt: start}))
+	session := account.Session{
+		UserID: "u1", UserName: "ada", Roles: []string{"admin"}, Kind: account.Bearer, CreatedAt: start, ExpiresAt: start.Add(time.Hour), LastSeen: start,
+		Origin: account.Origin{Address: "192.0.2.1", Agent: "curl\x00"}, Hash: keyHash("s1"),
+	}
 	ok(t, s.CreateSession(t.Context(), keyHash("s1"), session))
 	got := must(s.SessionByHash(t.Context(), keyHash("s1"), start.Add(time.Hour-time.Microsecond)))(t)
-	if diff := cmp.Diff(session, got, cmpopts.IgnoreUnexported(account.Session{})); diff != "" {
+	session.Agent = `curl\x00`
+	if diff := cmp.Diff(session, got, cmpopts.IgnoreUnexported(account.Access{})); diff != "" {
 		t.Errorf("session (-want +got):\n%s", diff)
 	}
 	_, err := s.SessionByHash(t.Context(), keyHash("s1"), start.Add(time.Hour))
@@ -75,5 +79,60 @@ func testSession(t *testing.T, s *store.Store) {
 	wantKind(t, err, errs.NotFound)
 	if err := s.CreateSession(t.Context(), keyHash("s3"), account.Session{UserID: "nobody"}); err == nil {
 		t.Error("a session of nobody")
+	}
+}
+
+// testUserUpdate: a change sees all others, is all or nothing, and disabling ends
+// sessions with it.
+func testUserUpdate(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	ok(t, s.CreateFirstUser(ctx, account.User{ID: "u1", Name: "ada", Roles: []string{"admin"}, CreatedAt: start}))
+	ok(t, s.CreateUser(ctx, account.User{ID: "u2", Name: "bob", CreatedAt: start}))
+	for i, user := range []string{"u2", "u2", "u1"} {
+		at := start.Add(time.Duration(i) * time.Minute)
+		ok(t, s.CreateSession(ctx, keyHash(string(rune('a'+i))), account.Session{UserID: user, Kind: account.Cookie, CreatedAt: at, LastSeen: at, ExpiresAt: start.Add(time.Hour)}))
+	}
+	u := must(s.UpdateUser(ctx, "bob", func(u *account.User, others []account.User) error {
+		if len(others) != 1 || others[0].Name != "ada" {
+			t.Errorf("others: %+v", others)
+		}
+		u.Roles = []string{"analyst", "é\x00"}
+		return nil
+	}))(t)
+	if diff := cmp.Diff(u, must(s.UserByName(ctx, "bob"))(t)); diff != "" {
+		t.Error(diff)
+	}
+	_, err := s.UpdateUser(ctx, "bob", func(u *account.User, _ []account.User) error {
+		u.Roles = nil
+		return errs.New(errs.Conflict, "no")
+	})
+	wantKind(t, err, errs.Conflict)
+	_, err = s.UpdateUser(ctx, "eve", func(*account.User, []account.User) error { return nil })
+	wantKind(t, err, errs.NotFound)
+	if got := must(s.SessionByHash(ctx, keyHash("a"), start))(t); len(got.Roles) != 2 || got.Roles[0] != "analyst" {
+		t.Errorf("%+v", got)
+	}
+
+	ok(t, s.SeeSession(ctx, keyHash("a"), start.Add(time.Minute)))
+	ok(t, s.SeeSession(ctx, keyHash("a"), start)) // late
+	list := must(s.Sessions(ctx, "u2", start))(t)
+	if len(list) != 2 || list[0].Hash != keyHash("b") || !list[1].LastSeen.Equal(start.Add(time.Minute)) || list[1].Hash != keyHash("a") {
+		t.Errorf("%+v", list)
+	}
+	if list := must(s.Sessions(ctx, "u2", start.Add(time.Hour)))(t); len(list) != 0 {
+		t.Errorf("ended: %+v", list)
+	}
+	if n := must(s.EndSessions(ctx, "u2", keyHash("a")))(t); n != 1 {
+		t.Errorf("%d ended", n)
+	}
+	must(s.UpdateUser(ctx, "bob", func(u *account.User, _ []account.User) error { u.DisabledAt = start; return nil }))(t)
+	if list := must(s.Sessions(ctx, "u2", start))(t); len(list) != 0 {
+		t.Errorf("of a disabled user: %+v", list)
+	}
+	ok(t, s.CreateSession(ctx, keyHash("d"), account.Session{UserID: "u2", Kind: account.Cookie, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}))
+	_, err = s.SessionByHash(ctx, keyHash("d"), start) // one that was being made
+	wantKind(t, err, errs.NotFound)
+	if got := must(s.SessionByHash(ctx, keyHash("c"), start))(t); got.UserName != "ada" {
+		t.Errorf("another's session: %+v", got)
 	}
 }

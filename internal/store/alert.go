@@ -298,16 +298,21 @@ func (s *Store) LastAlertEntry(ctx context.Context) (seq int64, err error) {
 
 // AlertCounts returns how many alerts are in each state, and of those that are open
 // how many of each severity.
-func (s *Store) AlertCounts(ctx context.Context) (alert.Counts, error) {
+func (s *Store) AlertCounts(ctx context.Context, nodes []string) (alert.Counts, error) {
 	c := alert.Counts{States: map[alert.State]int{}, Open: map[alert.Severity]int{}}
 	type count struct {
 		state    alert.State
 		severity int
 		n        int
 	}
+	w := &where{}
+	w.add(`state IN ('open', 'acknowledged')`)
+	if err := w.among(s.dialect, `node_id`, nodes); err != nil {
+		return c, fail("count alerts", err)
+	}
 	list, err := all(ctx, s.read, func(row scanner) (v count, err error) {
 		return v, row.Scan(&v.state, &v.severity, &v.n)
-	}, `SELECT state, severity, count(*) FROM alert WHERE state IN ('open', 'acknowledged') GROUP BY state, severity`)
+	}, `SELECT state, severity, count(*) FROM alert WHERE `+w.String()+` GROUP BY state, severity`, w.args...)
 	for _, v := range list {
 		c.States[v.state] += v.n
 		if v.state == alert.Open {
@@ -341,6 +346,9 @@ func (s *Store) Alerts(ctx context.Context, f alert.Filter) (list []alert.Alert,
 		if c.value != "" {
 			w.add(c.condition, text(c.value))
 		}
+	}
+	if err := w.among(s.dialect, `a.node_id`, f.Nodes); err != nil {
+		return nil, "", fail("list alerts", err)
 	}
 	if f.Unresolved {
 		w.add(`a.state IN ('open', 'acknowledged')`)

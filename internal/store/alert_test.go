@@ -80,7 +80,7 @@ func testAlert(t *testing.T, s *store.Store) {
 	if len(after) != 3 || must(s.LastAlertEntry(ctx))(t) != after[2].Seq { // with the one of b
 		t.Errorf("%+v", after)
 	}
-	counts := must(s.AlertCounts(ctx))(t)
+	counts := must(s.AlertCounts(ctx, nil))(t)
 	if counts.States[alert.Open] != 1 || counts.Open[alert.High] != 1 || counts.States[alert.Acknowledged] != 0 {
 		t.Errorf("%+v", counts)
 	}

@@ -64,7 +64,7 @@ func BenchmarkStore(b *testing.B) {
 			}
 			run(b, "facets", func(b *testing.B) {
 				for b.Loop() {
-					must(s.NodeFacets(b.Context(), now))(b)
+					must(s.NodeFacets(b.Context(), nil, now))(b)
 				}
 			})
 			run(b, "live of 10k", func(b *testing.B) {

@@ -200,6 +200,9 @@ func (s *Store) Carves(ctx context.Context, f carve.Filter) (carves []*carve.Car
 	if f.NodeID != "" {
 		w.add(`node_id = ?`, text(f.NodeID))
 	}
+	if err := w.among(s.dialect, `node_id`, f.Nodes); err != nil {
+		return nil, "", fail("list carves", err)
+	}
 	if f.State != "" {
 		w.add(`state = ?`, text(string(f.State)))
 	}

@@ -97,10 +97,10 @@ func testEnrolClash(t *testing.T, s *store.Store) {
 	if got := must(s.Node(t.Context(), victim.ID))(t); got.Clashes != 4 {
 		t.Errorf("%d clashes", got.Clashes)
 	}
-	if f := must(s.NodeFacets(t.Context(), later.Add(24*time.Hour)))(t); f.Clashes24h != 1 || f.Quarantined != 1 || f.Total != 2 {
+	if f := must(s.NodeFacets(t.Context(), nil, later.Add(24*time.Hour)))(t); f.Clashes24h != 1 || f.Quarantined != 1 || f.Total != 2 {
 		t.Errorf("%+v", f)
 	}
-	if f := must(s.NodeFacets(t.Context(), later.Add(25*time.Hour)))(t); f.Clashes24h != 0 {
+	if f := must(s.NodeFacets(t.Context(), nil, later.Add(25*time.Hour)))(t); f.Clashes24h != 0 {
 		t.Errorf("a day later: %+v", f)
 	}
 }

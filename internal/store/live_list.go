@@ -193,14 +193,20 @@ func (s *Store) LiveAnswers(ctx context.Context, id string, f live.AnswerFilter)
 	limit := limited(f.Limit)
 	more := false
 	if at.Node == "" {
-		w := answerWhere(f, id)
+		w, err := s.answerWhere(f, id)
+		if err != nil {
+			return nil, "", fail("read answers", err)
+		}
 		w.add(`t.seq > ?`, max(at.Seq, f.AfterSeq))
 		if targets, more, err = s.targets(ctx, w, `t.seq`, limit); err != nil {
 			return nil, "", fail("read answers", err)
 		}
 	}
 	if !more && len(targets) < limit && !f.AnsweredOnly && f.AfterSeq == 0 {
-		w := answerWhere(f, id)
+		w, err := s.answerWhere(f, id)
+		if err != nil {
+			return nil, "", fail("read answers", err)
+		}
 		w.add(`t.seq = 0`)
 		w.add(`t.node_id > ?`, text(at.Node))
 		var silent []live.Target
@@ -222,13 +228,13 @@ func (s *Store) LiveAnswers(ctx context.Context, id string, f live.AnswerFilter)
 	return targets, next, err
 }
 
-func answerWhere(f live.AnswerFilter, id string) *where {
+func (s *Store) answerWhere(f live.AnswerFilter, id string) (*where, error) {
 	w := &where{}
 	w.add(`t.live_id = ?`, id)
 	if f.State != "" {
 		w.add(`t.state = ?`, text(string(f.State)))
 	}
-	return w
+	return w, w.among(s.dialect, `t.node_id`, f.Nodes)
 }
 
 // targetsFrom reads targets with their rows, for scanTarget.

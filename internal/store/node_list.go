@@ -106,6 +106,20 @@ func (w *where) add(condition string, args ...any) {
 
 func (w *where) String() string { return strings.Join(w.conditions, " AND ") }
 
+// among adds that a column is one of some ids; nothing for nil.
+func (w *where) among(d dialect, column string, ids []string) error {
+	if ids == nil {
+		return nil
+	}
+	list, err := document(ids)
+	if err != nil {
+		return err
+	}
+	w.args = append(w.args, list)
+	w.conditions = append(w.conditions, column+` IN (SELECT value FROM `+d.each(len(w.args))+`)`)
+	return nil
+}
+
 // last returns the placeholder of the last argument.
 func (w *where) last() string { return "$" + strconv.Itoa(len(w.args)) }
 
@@ -166,6 +180,9 @@ func (s *Store) Nodes(ctx context.Context, f node.Filter) (node.Page, error) {
 		return node.Page{}, errs.Field("sort", "%q is nothing to sort by; use hostname, platform, os, osquery_version, status, last_seen, enrolled_at or address", f.Sort)
 	}
 	w, err := nodeWhere(f)
+	if err == nil {
+		err = w.among(s.dialect, `n.id`, f.Nodes)
+	}
 	if err != nil {
 		return node.Page{}, err
 	}
@@ -339,36 +356,51 @@ func scanText(row scanner) (s string, err error) {
 const facetLimit = 500
 
 // NodeFacets counts all nodes.
-func (s *Store) NodeFacets(ctx context.Context, now time.Time) (node.Facets, error) {
+func (s *Store) NodeFacets(ctx context.Context, nodes []string, now time.Time) (node.Facets, error) {
 	var f node.Facets
+	day := micros(now.Add(-24 * time.Hour))
 	for _, one := range []struct {
-		count *int
-		query string
-		args  []any
+		count     *int
+		from, id  string
+		condition string
+		args      []any
 	}{
-		{&f.Total, `SELECT count(*) FROM node WHERE gone_at = 0`, nil},
-		{&f.Online, `SELECT count(*) FROM presence WHERE online_until >= $1 AND last_seen <= $2`, []any{micros(now), micros(now.Add(node.MaxAhead))}},
-		{&f.New24h, `SELECT count(*) FROM node WHERE gone_at = 0 AND enrolled_at >= $1`, []any{micros(now.Add(-24 * time.Hour))}},
-		{&f.Quarantined, `SELECT count(*) FROM node WHERE gone_at = 0 AND quarantined_at <> 0`, nil},
-		{&f.Clashes24h, `SELECT count(*) FROM node WHERE gone_at = 0 AND last_clash <> 0 AND last_clash >= $1`, []any{micros(now.Add(-24 * time.Hour))}},
+		{&f.Total, `node`, `id`, `gone_at = 0`, nil},
+		{&f.Online, `presence`, `node_id`, `online_until >= ? AND last_seen <= ?`, []any{micros(now), micros(now.Add(node.MaxAhead))}},
+		{&f.New24h, `node`, `id`, `gone_at = 0 AND enrolled_at >= ?`, []any{day}},
+		{&f.Quarantined, `node`, `id`, `gone_at = 0 AND quarantined_at <> 0`, nil},
+		{&f.Clashes24h, `node`, `id`, `gone_at = 0 AND last_clash <> 0 AND last_clash >= ?`, []any{day}},
 	} {
-		if err := s.read.QueryRowContext(ctx, one.query, one.args...).Scan(one.count); err != nil {
+		w := &where{}
+		w.add(one.condition, one.args...)
+		err := w.among(s.dialect, one.id, nodes)
+		if err == nil {
+			err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM `+one.from+` WHERE `+w.String(), w.args...).Scan(one.count)
+		}
+		if err != nil {
 			return node.Facets{}, fail("count nodes", err)
 		}
 	}
 	for _, by := range []struct {
-		counts *[]node.Count
-		query  string
+		counts     *[]node.Count
+		value      string
+		from, id   string
+		conditions string
 	}{
-		{&f.Platforms, `SELECT platform, count(*) FROM node WHERE gone_at = 0 GROUP BY platform`},
-		{&f.Tags, `SELECT tag, count(*) FROM node_tag GROUP BY tag`},
-		{&f.Versions, `SELECT osquery_version, count(*) FROM node WHERE gone_at = 0 GROUP BY osquery_version`},
+		{&f.Platforms, `platform`, `node`, `id`, `gone_at = 0`},
+		{&f.Tags, `tag`, `node_tag`, `node_id`, `1 = 1`},
+		{&f.Versions, `osquery_version`, `node`, `id`, `gone_at = 0`},
 	} {
-		counts, err := all(ctx, s.read, scanCount, by.query+` ORDER BY 2 DESC, 1 LIMIT `+strconv.Itoa(facetLimit))
+		w := &where{}
+		w.add(by.conditions)
+		err := w.among(s.dialect, by.id, nodes)
+		if err == nil {
+			*by.counts, err = all(ctx, s.read, scanCount, `SELECT `+by.value+`, count(*) FROM `+by.from+` WHERE `+w.String()+`
+				GROUP BY `+by.value+` ORDER BY 2 DESC, 1 LIMIT `+strconv.Itoa(facetLimit), w.args...)
+		}
 		if err != nil {
 			return node.Facets{}, fail("count nodes", err)
 		}
-		*by.counts = counts
 	}
 	return f, nil
 }

@@ -254,7 +254,7 @@ func testNodeDelete(t *testing.T, s *store.Store) {
 	if again.ID == n.ID || again.Enrolments != 1 {
 		t.Errorf("a deleted node came back: %+v", again)
 	}
-	f := must(s.NodeFacets(t.Context(), start))(t)
+	f := must(s.NodeFacets(t.Context(), nil, start))(t)
 	if diff := cmp.Diff(node.Facets{
 		Total: 1, Online: 1, New24h: 1, Platforms: []node.Count{{Value: "linux", Count: 1}},
 		Tags: []node.Count{{Value: "eu", Count: 1}}, Versions: []node.Count{{Value: "5.23.1", Count: 1}},
@@ -589,12 +589,12 @@ func testNodeFilter(t *testing.T, s *store.Store) {
 }
 
 func testNodeFacets(t *testing.T, s *store.Store) {
-	empty := must(s.NodeFacets(t.Context(), start))(t)
+	empty := must(s.NodeFacets(t.Context(), nil, start))(t)
 	if empty.Total != 0 || empty.Platforms == nil {
 		t.Errorf("empty: %+v", empty)
 	}
 	fleet(t, s, 24)
-	got := must(s.NodeFacets(t.Context(), start.Add(24*time.Hour+3*time.Second)))(t)
+	got := must(s.NodeFacets(t.Context(), nil, start.Add(24*time.Hour+3*time.Second)))(t)
 	want := node.Facets{
 		Total: 24, Online: 0, New24h: 12,
 		Platforms: []node.Count{{Value: "darwin", Count: 8}, {Value: "linux", Count: 8}, {Value: "windows", Count: 8}},

@@ -23,7 +23,7 @@ func testPresence(t *testing.T, s *store.Store) {
 		t.Helper()
 		got := must(s.Nodes(t.Context(), node.Filter{Status: node.StatusOnline, Now: at}))(t)
 		offline := must(s.Nodes(t.Context(), node.Filter{Status: node.StatusOffline, Now: at}))(t)
-		if got.Total+offline.Total != 1 || got.Total != must(s.NodeFacets(t.Context(), at))(t).Online {
+		if got.Total+offline.Total != 1 || got.Total != must(s.NodeFacets(t.Context(), nil, at))(t).Online {
 			t.Errorf("at %v: %d online, %d offline", at, got.Total, offline.Total)
 		}
 		if got.Total == 1 != must(s.Node(t.Context(), n.ID))(t).Online(at) {

@@ -176,6 +176,7 @@ func TestStore(t *testing.T) {
 		"account":               testAccount,
 		"account first":         testAccountFirst,
 		"session":               testSession,
+		"user update":           testUserUpdate,
 		"audit":                 testAudit,
 		"audit together":        testAuditTogether,
 		"registry and enroller": testRegistry,

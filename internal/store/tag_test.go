@@ -166,7 +166,7 @@ func testSetTagsMany(t *testing.T, s *store.Store) {
 			t.Errorf("%d changed, want %d", len(changed), want)
 		}
 	}
-	f := must(s.NodeFacets(t.Context(), start))(t)
+	f := must(s.NodeFacets(t.Context(), nil, start))(t)
 	if !slices.Contains(f.Tags, node.Count{Value: "many", Count: count}) || !slices.Contains(f.Tags, node.Count{Value: "all", Count: count}) {
 		t.Errorf("counted %v", f.Tags[:2])
 	}
