@@ -100,7 +100,7 @@ func (a *API) listAlerts(ctx context.Context, in *listAlertsInput) (*body[AlertP
 	}
 	page := AlertPage{Alerts: make([]Alert, 0, len(list)), NextCursor: next, Counts: map[string]int{}, Open: map[string]int{}}
 	for i := range list {
-		page.Alerts = append(page.Alerts, alertDocument(&list[i], silences, a.Now()))
+		page.Alerts = append(page.Alerts, a.alert(&list[i], silences))
 	}
 	for _, s := range []alert.State{alert.Open, alert.Acknowledged} {
 		page.Counts[string(s)] = counts.States[s]
@@ -140,7 +140,7 @@ func (a *API) showAlert(ctx context.Context, in *AlertRef) (*body[AlertDetail], 
 	if err != nil {
 		return nil, err
 	}
-	out := AlertDetail{Alert: alertDocument(&found, silences, a.Now()), Samples: []AlertSample{}, History: []AlertEntry{}, Notifications: []AlertNotification{}}
+	out := AlertDetail{Alert: a.alert(&found, silences), Samples: []AlertSample{}, History: []AlertEntry{}, Notifications: []AlertNotification{}}
 	for _, s := range samples {
 		out.Samples = append(out.Samples, AlertSample{Number: s.Number, At: s.At.UTC(), Event: s.Event, EventTime: at(s.EventTime), Title: s.Title, Columns: s.Columns})
 	}
@@ -232,7 +232,7 @@ func (a *API) act(ctx context.Context, id string, act alert.Act) (*body[Alert], 
 	if err != nil {
 		return nil, err
 	}
-	return &body[Alert]{alertDocument(&after, silences, a.Now())}, nil
+	return &body[Alert]{a.alert(&after, silences)}, nil
 }
 
 func (a *API) alertLatency(ctx context.Context, _ *none) (*body[[]AlertLatency], error) {

@@ -78,7 +78,7 @@ func (a *API) sendEntries(ctx context.Context, after int64, s *sse) (int64, erro
 			if !session(ctx).On(account.AlertRead, a.Registry.Lookup(found.NodeID)) {
 				continue
 			}
-			u := AlertUpdate{Entry: alertEntry(e), Alert: alertDocument(&found, silences, a.Now())}
+			u := AlertUpdate{Entry: alertEntry(e), Alert: a.alert(&found, silences)}
 			if err := s.send(EventAlert, strconv.FormatInt(e.Seq, 10), u); err != nil {
 				return after, err
 			}

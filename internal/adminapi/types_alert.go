@@ -19,6 +19,7 @@ type Alert struct {
 	Labels         map[string]string `json:"labels"`
 	NodeID         string            `json:"node_id"`
 	HostIdentifier string            `json:"host_identifier"`
+	Hostname       string            `json:"hostname,omitempty" doc:"What the node is called now; nothing of one that is gone"`
 	Query          string            `json:"query"`
 	Count          int64             `json:"count" doc:"Firings"`
 	Episodes       int               `json:"episodes" doc:"How often it was opened"`
@@ -174,6 +175,15 @@ type Latency struct {
 	P50   int64 `json:"p50_ms"`
 	P99   int64 `json:"p99_ms"`
 	Worst int64 `json:"worst_ms"`
+}
+
+// alert shows an alert, with what its node is called now.
+func (a *API) alert(found *alert.Alert, silences alert.Silences) Alert {
+	out := alertDocument(found, silences, a.Now())
+	if n := a.Registry.Lookup(found.NodeID); n != nil {
+		out.Hostname = n.Hostname
+	}
+	return out
 }
 
 func alertDocument(a *alert.Alert, silences alert.Silences, now time.Time) Alert {

@@ -252,7 +252,7 @@ test.describe("first run", () => {
       return answer.json();
     };
     const propose = (message: string, yaml: string) => post("/changes", { message, files: [{ name: "ui.yaml", content: yaml }] });
-    await post("/users", { name: second, password, own_password: password });
+    await post("/users", { name: second, password, roles: ["operator"], own_password: password });
     const eyes = await propose("two pairs of eyes", "{apiVersion: muster/v1, kind: ApprovalPolicy, name: eyes, spec: {rules: [{tier: 0, approvals: 1}]}}");
     expect(eyes.state).toBe("applied");
     const watched = await propose(

@@ -77,10 +77,34 @@ test.describe("signals", () => {
     await page.keyboard.press("r");
     await page.getByRole("table", { name: "Rules" }).getByRole("link", { name: "ui-seen" }).click();
     await expect(page.getByLabel("The rule as YAML")).toContainText("kind: Rule");
+    await expect(page.getByRole("table", { name: "Time to match" })).toContainText("Guaranteed");
     await page.getByRole("button", { name: "Test", exact: true }).click();
     await expect(page.getByRole("table", { name: "Matches" }).getByText("fires").first()).toBeVisible();
     await capture(page, "rule");
     await apply(page, "enough", rule.replace("spec:", "spec:\n  shadow: true"));
+  });
+
+  test("shows sinks, and pauses, replays and tests them", async () => {
+    await page.keyboard.press("g");
+    await page.keyboard.press("i");
+    await expect(page.getByText("No system outside receives events yet")).toBeVisible();
+    await apply(page, "an archive", "{apiVersion: muster/v1, kind: Sink, name: archive, spec: {file: {name: events.ndjson}}}");
+    const row = page.getByRole("table", { name: "Sinks" }).getByRole("row", { name: /archive/ });
+    await expect(row).toContainText("running");
+    await row.getByRole("button", { name: "Test archive" }).click();
+    await expect(page.getByText(/archive took a test event in/)).toBeVisible();
+    const act = async (item: string, button: string, done: string) => {
+      await row.getByRole("button", { name: "More for archive" }).click();
+      await page.getByRole("menuitem", { name: item }).click();
+      await page.getByRole("button", { name: button, exact: true }).last().click();
+      await expect(page.getByText(done)).toBeVisible();
+    };
+    await act("Pause", "Pause", "The sink stands still");
+    await expect(row).toContainText("paused");
+    await act("Resume", "Resume", "The sink goes on");
+    await expect(row).toContainText("running");
+    await act("Replay", "Replay", "The replay begins");
+    await capture(page, "sinks");
   });
 
   test("says how a node fares", async () => {

@@ -132,6 +132,13 @@ const alertRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/alert"), "AlertPage"),
 });
 
+const sinksRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/sinks",
+  validateSearch: only("dead"),
+  component: lazyRouteComponent(() => import("./pages/sinks"), "SinksPage"),
+});
+
 const rulesRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/rules",
@@ -204,6 +211,7 @@ const routeTree = rootRoute.addChildren([
     alertRoute,
     rulesRoute,
     ruleRoute,
+    sinksRoute,
     carvesRoute,
     carveRoute,
     triggersRoute,

@@ -791,6 +791,7 @@ export interface Alert {
   labels: Record<string, string>;
   node_id: string;
   host_identifier: string;
+  hostname?: string;
   query: string;
   count: number;
   episodes: number;
@@ -951,6 +952,16 @@ export interface RuleStatus {
   last_error_at?: string;
   to_match: RuleLatency;
   queued: RuleLatency;
+  bounds?: RuleBound[];
+}
+/** How late a row of a query arrives at most from online nodes of a platform. */
+export interface RuleBound {
+  query: string;
+  platform: string;
+  nodes: number;
+  interval_seconds: number;
+  seconds: number;
+  to_match: RuleLatency;
 }
 /** One event that fits a rule. */
 export interface RuleMatch {
@@ -978,4 +989,28 @@ export interface RuleTest {
   truncated: boolean;
   notes: string[];
   matches: RuleMatch[];
+}
+
+export interface Sink {
+  name: string;
+  type: string;
+  format: string;
+  required: boolean;
+  state: "running" | "failing" | "paused";
+  error?: string;
+  failing_since?: string;
+  paused_at?: string;
+  paused_by?: string;
+  delivered_at?: string;
+  position: number;
+  sent: number;
+  lost_messages: number;
+  lag: { messages: number; bytes: number; oldest?: string; seconds: number };
+  dead: { letters: number; bytes: number };
+  replay?: { since: string; until: string; done: string; sent: number; by: string };
+}
+export interface SinkLetter {
+  at: string;
+  reason: string;
+  event: unknown;
 }

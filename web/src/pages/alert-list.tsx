@@ -59,7 +59,7 @@ const node: GridColumn<Alert> = {
   cell: (a) =>
     a.node_id ? (
       <Link to="/nodes/$id" params={{ id: a.node_id }} onClick={stop} className="hover:text-accent">
-        <Agent>{a.host_identifier || a.node_id}</Agent>
+        <Agent>{a.hostname || a.host_identifier || a.node_id}</Agent>
       </Link>
     ) : (
       <span className="text-fg-3">–</span>

@@ -85,7 +85,7 @@ function About({ alert: a }: { alert: AlertDetail }) {
     ["Rule", own ? mono(a.rule) : <Link key="r" to="/rules/$name" params={{ name: a.rule }} className="text-accent hover:underline">{mono(a.rule)}</Link>],
     ["Key", mono(a.key)],
   ];
-  if (a.node_id) facts.push(["Node", <Link key="n" to="/nodes/$id" params={{ id: a.node_id }} className="text-accent hover:underline"><Agent>{a.host_identifier || a.node_id}</Agent></Link>]);
+  if (a.node_id) facts.push(["Node", <Link key="n" to="/nodes/$id" params={{ id: a.node_id }} className="text-accent hover:underline"><Agent>{a.hostname || a.host_identifier || a.node_id}</Agent></Link>]);
   if (a.query) facts.push(["Query", <Link key="q" to="/events" search={{ query: a.query, ...(a.node_id ? { node: a.node_id } : {}), since: "24h" }} className="text-accent hover:underline">{mono(a.query)}</Link>]);
   facts.push(
     ["Count", `${plural(a.count, "firing")}, opened ${plural(a.episodes, "time")}`],

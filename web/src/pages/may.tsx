@@ -12,6 +12,7 @@ export type Permission =
   | "live.run"
   | "notifier.write"
   | "silence.write"
+  | "sink.write"
   | "trigger.write";
 
 export function useMay(permission: Permission): boolean {

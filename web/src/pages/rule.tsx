@@ -5,7 +5,7 @@ import { useState } from "react";
 import { ApiError } from "@/api/client";
 import { ruleQuery, testRule } from "@/api/rules";
 import type { RuleMatch, RuleStatus, RuleTest } from "@/api/types";
-import { formatCount, formatTime, plural } from "@/lib/format";
+import { formatCount, formatDuration, formatTime, platformName, plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent, visible } from "@/lib/text";
 import { Button, buttonClass, CopyButton, Select } from "@/ui/controls";
@@ -13,7 +13,7 @@ import { Ago, Badge, Card, Code, Empty, ErrorNote, Facts, Loading, Notice } from
 import { head, line } from "@/ui/section";
 import { SeverityBadge } from "@/ui/severity";
 import { useMay } from "./may";
-import { cost, pair, RuleStateBadge } from "./rules";
+import { cost, ms, pair, RuleStateBadge } from "./rules";
 
 const route = getRouteApi("/shell/rules/$name");
 
@@ -70,6 +70,7 @@ export function RulePage() {
         </Card>
         <Figures rule={rule} />
       </div>
+      <Bounds rule={rule} />
       {mayTest && <Test name={rule.name} />}
     </div>
   );
@@ -107,6 +108,46 @@ function Figures({ rule }: { rule: RuleStatus }) {
           ],
         ]}
       />
+    </Card>
+  );
+}
+
+/** How soon it can know, beside how soon it did. */
+function Bounds({ rule }: { rule: RuleStatus }) {
+  const bounds = rule.bounds ?? [];
+  if (bounds.length === 0) return null;
+  return (
+    <Card flush title="Time to match" >
+      <table className="w-full text-sm" aria-label="Time to match">
+        <thead>
+          <tr className={head}>
+            <th>Query</th>
+            <th>Platform</th>
+            <th className="text-right">Nodes</th>
+            <th className="text-right" title="Interval with its splay, and log period: a row of an online node is here by then">Guaranteed</th>
+            <th className="text-right" title="From the event to its match, of the last firings">Measured p50</th>
+            <th className="text-right">p99</th>
+            <th className="text-right">Worst</th>
+          </tr>
+        </thead>
+        <tbody>
+          {bounds.map((b) => (
+            <tr key={`${b.query} ${b.platform}`} className={line}>
+              <td className="max-w-96 truncate font-mono text-xs">
+                <Agent>{b.query}</Agent>
+              </td>
+              <td>{b.platform ? platformName(b.platform) : "unknown"}</td>
+              <td className="tnum text-right">{formatCount(b.nodes)}</td>
+              <td className="tnum text-right">{formatDuration(b.seconds)}</td>
+              {[b.to_match.p50_ms, b.to_match.p99_ms, b.to_match.worst_ms].map((n, i) => (
+                <td key={i} className={`tnum text-right ${b.to_match.samples > 0 && n > b.seconds * 1000 ? "font-medium text-warn" : ""}`}>
+                  {b.to_match.samples > 0 ? ms(n) : "–"}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
     </Card>
   );
 }

@@ -20,7 +20,7 @@ export function RuleStateBadge({ rule }: { rule: RuleStatus }) {
   );
 }
 
-const ms = (n: number): string => (n < 10_000 ? `${formatCount(n)} ms` : formatDuration(n / 1000));
+export const ms = (n: number): string => (n < 10_000 ? `${formatCount(n)} ms` : formatDuration(n / 1000));
 
 /** The middle and the slow end of the last firings; a dash before there was one. */
 export const pair = (l: RuleLatency): string => (l.samples > 0 ? `${ms(l.p50_ms)} / ${ms(l.p99_ms)}` : "–");

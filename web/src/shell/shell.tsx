@@ -18,22 +18,24 @@ interface NavEntry {
   label: string;
   icon: IconName;
   keys?: string;
+  needs: string; // the permission without which there is nothing to see
 }
 
 const mainNav: NavEntry[] = [
-  { to: "/", label: "Overview", icon: "overview", keys: "g o" },
-  { to: "/nodes", label: "Nodes", icon: "nodes", keys: "g n" },
-  { to: "/live", label: "Live query", icon: "live", keys: "g q" },
-  { to: "/events", label: "Events", icon: "events", keys: "g e" },
-  { to: "/alerts", label: "Alerts", icon: "alerts", keys: "g l" },
-  { to: "/rules", label: "Rules", icon: "rules", keys: "g r" },
-  { to: "/carves", label: "Carves", icon: "carves", keys: "g f" },
-  { to: "/triggers", label: "Triggers", icon: "triggers", keys: "g t" },
-  { to: "/changes", label: "Changes", icon: "changes", keys: "g c" },
+  { to: "/", label: "Overview", icon: "overview", keys: "g o", needs: "system.read" },
+  { to: "/nodes", label: "Nodes", icon: "nodes", keys: "g n", needs: "node.read" },
+  { to: "/live", label: "Live query", icon: "live", keys: "g q", needs: "live.read" },
+  { to: "/events", label: "Events", icon: "events", keys: "g e", needs: "event.read" },
+  { to: "/alerts", label: "Alerts", icon: "alerts", keys: "g l", needs: "alert.read" },
+  { to: "/rules", label: "Rules", icon: "rules", keys: "g r", needs: "resource.read" },
+  { to: "/sinks", label: "Sinks", icon: "sinks", keys: "g i", needs: "sink.read" },
+  { to: "/carves", label: "Carves", icon: "carves", keys: "g f", needs: "carve.read" },
+  { to: "/triggers", label: "Triggers", icon: "triggers", keys: "g t", needs: "live.read" },
+  { to: "/changes", label: "Changes", icon: "changes", keys: "g c", needs: "resource.read" },
 ];
 const adminNav: NavEntry[] = [
-  { to: "/secrets", label: "Enroll secrets", icon: "secrets", keys: "g s" },
-  { to: "/audit", label: "Audit log", icon: "audit", keys: "g a" },
+  { to: "/secrets", label: "Enroll secrets", icon: "secrets", keys: "g s", needs: "secret.read" },
+  { to: "/audit", label: "Audit log", icon: "audit", keys: "g a", needs: "audit.read" },
 ];
 
 /** What stands around every page once someone is logged in. */
@@ -76,9 +78,10 @@ export function Shell() {
 }
 
 function NavList({ entries }: { entries: NavEntry[] }) {
+  const { data: session } = useQuery(sessionQuery);
   return (
     <ul className="flex flex-col gap-0.5">
-      {entries.map((e) => (
+      {entries.filter((e) => session?.permissions.includes(e.needs)).map((e) => (
         <li key={e.to}>
           <Link
             to={e.to}
