@@ -26,10 +26,14 @@ func userRow(u adminapi.User) []string {
 	if u.DisabledAt != nil {
 		state = "disabled " + moment(u.DisabledAt)
 	}
-	return []string{u.Name, strings.Join(u.Roles, ", "), state, moment(&u.CreatedAt)}
+	kind := "person"
+	if u.Service {
+		kind = "service"
+	}
+	return []string{u.Name, kind, strings.Join(u.Roles, ", "), state, moment(&u.CreatedAt)}
 }
 
-func userHead() []string { return []string{"NAME", "ROLES", "STATE", "SINCE"} }
+func userHead() []string { return []string{"NAME", "KIND", "ROLES", "STATE", "SINCE"} }
 
 func printUser(cmd *cobra.Command, o *output, u adminapi.User) error {
 	return o.document(cmd, u, func() error { return printTable(cmd.OutOrStdout(), userHead(), [][]string{userRow(u)}) })
@@ -59,23 +63,28 @@ func newUserCreateCommand(t *target) *cobra.Command {
 	var o output
 	var passwordFile, ownFile string
 	var roles []string
+	var service bool
 	cmd := &cobra.Command{
 		Use: "create NAME --role ROLE…", Short: "Make a further person", Args: oneArg("a name"),
 		Long: `Make a further person with some roles (muster role list). Your own password is
 asked for once more: whoever has only your token must not be able to make a
 second person who approves.`,
-		Example: "  muster user create grace --role operator --role responder",
+		Example: `  muster user create grace --role operator --role responder
+  muster user create pipeline --service --role automation`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			password, err := promptPassword(cmd, "Password of "+args[0], passwordFile)
-			if err != nil {
-				return err
+			password := ""
+			if !service {
+				var err error
+				if password, err = promptPassword(cmd, "Password of "+args[0], passwordFile); err != nil {
+					return err
+				}
 			}
 			own, err := promptPassword(cmd, "Your own password", ownFile)
 			if err != nil {
 				return err
 			}
 			var u adminapi.User
-			if err := t.call(cmd, http.MethodPost, "/users", nil, adminapi.UserInput{Name: args[0], Password: password, Roles: roles, Own: own}, &u); err != nil {
+			if err := t.call(cmd, http.MethodPost, "/users", nil, adminapi.UserInput{Name: args[0], Password: password, Service: service, Roles: roles, Own: own}, &u); err != nil {
 				return err
 			}
 			return printUser(cmd, &o, u)
@@ -85,6 +94,8 @@ second person who approves.`,
 	cmd.Flags().StringVar(&passwordFile, "password-file", "", "file that holds the new person's password; asked for at the terminal if empty")
 	ownPasswordFlag(cmd, &ownFile)
 	cmd.Flags().StringSliceVar(&roles, "role", nil, "a role that they get; may be given several times")
+	cmd.Flags().BoolVar(&service, "service", false, "a service account, for a program: it has tokens (muster token create --user) and no password")
+	cmd.MarkFlagsMutuallyExclusive("service", "password-file")
 	_ = cmd.MarkFlagRequired("role") // fails for a flag that there is not
 	return cmd
 }

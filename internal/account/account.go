@@ -27,6 +27,7 @@ type User struct {
 	ID           string
 	Name         string
 	PasswordHash string
+	Service      bool     // a program: it has tokens, no password, and consents to nothing
 	Roles        []string // names; one that there is no role of gives nothing
 	CreatedAt    time.Time
 	DisabledAt   time.Time // zero while the account works
@@ -65,8 +66,9 @@ type Kind string
 
 // The kinds. A secret made for one is refused as the other.
 const (
-	Cookie Kind = "cookie"
-	Bearer Kind = "bearer"
+	Cookie  Kind = "cookie"
+	Bearer  Kind = "bearer"
+	ByToken Kind = "token" // of a token, for its request alone
 )
 
 // How long sessions last.
@@ -88,6 +90,7 @@ var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
 type Store interface {
 	UserStore
 	SessionStore
+	TokenStore
 }
 
 // UserStore keeps people.
@@ -188,6 +191,9 @@ func (a *Accounts) Users(ctx context.Context) ([]User, error) { return a.store.U
 // Prove checks the password of a session's owner once more, so that a token
 // alone is not enough for what follows.
 func (a *Accounts) Prove(ctx context.Context, s Session, password string) error {
+	if s.Kind == ByToken {
+		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
+	}
 	if password == "" {
 		return errs.Field("password", "is missing; a token alone cannot do this, so prove who you are")
 	}
@@ -202,10 +208,17 @@ func (a *Accounts) Prove(ctx context.Context, s Session, password string) error 
 
 // checkNew refuses names and passwords that a new user cannot have.
 func checkNew(name, password string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	return checkPassword(password)
+}
+
+func checkName(name string) error {
 	if !namePattern.MatchString(name) {
 		return errs.Field("username", "use up to 64 lower-case letters, digits and . _ @ -, beginning with a letter or digit")
 	}
-	return checkPassword(password)
+	return nil
 }
 
 func checkPassword(password string) error {
@@ -290,6 +303,9 @@ func (a *Accounts) Session(ctx context.Context, kind Kind, secret string) (Sessi
 	none := errs.New(errs.Unauthenticated, "log in first")
 	if secret == "" {
 		return Session{}, none
+	}
+	if kind == Bearer && strings.HasPrefix(secret, tokenPrefix) {
+		return a.byToken(ctx, secret)
 	}
 	key := a.keyer.Hash(node.PurposeSession, secret)
 	now := a.now()

@@ -18,6 +18,8 @@ import (
 const password = "correct horse battery"
 
 type store struct {
+	tokenStore
+
 	mu       sync.Mutex
 	users    map[string]User
 	sessions map[node.KeyHash]Session
@@ -26,7 +28,9 @@ type store struct {
 }
 
 func newStore() *store {
-	return &store{users: map[string]User{}, sessions: map[node.KeyHash]Session{}}
+	s := &store{users: map[string]User{}, sessions: map[node.KeyHash]Session{}}
+	s.of = s
+	return s
 }
 
 func (s *store) CreateFirstUser(_ context.Context, u User) error {
@@ -117,6 +121,47 @@ func (s *store) EndSessions(_ context.Context, userID string, keep node.KeyHash)
 		}
 	}
 	return n, s.err
+}
+
+// tokenStore keeps tokens.
+type tokenStore struct {
+	of     *store
+	tokens []Token
+}
+
+func (s *tokenStore) CreateToken(_ context.Context, t Token) error {
+	s.tokens = append(s.tokens, t)
+	return nil
+}
+
+func (s *tokenStore) TokenByHash(_ context.Context, h node.KeyHash, now time.Time) (Token, User, error) {
+	for _, t := range s.tokens {
+		if u := s.of.users[t.UserName]; t.Hash == h && t.Works(now) && u.DisabledAt.IsZero() {
+			return t, u, nil
+		}
+	}
+	return Token{}, User{}, errs.New(errs.NotFound, "no token")
+}
+
+func (s *tokenStore) UseToken(_ context.Context, id string, now time.Time, from string) error {
+	for i := range s.tokens {
+		if s.tokens[i].ID == id {
+			s.tokens[i].LastUsed, s.tokens[i].LastFrom = now, from
+		}
+	}
+	return nil
+}
+
+func (s *tokenStore) Tokens(context.Context, string) ([]Token, error) { return s.tokens, nil }
+
+func (s *tokenStore) EndToken(_ context.Context, _, id string, until, now time.Time) error {
+	for i := range s.tokens {
+		if t := &s.tokens[i]; t.ID == id && t.Works(now) {
+			t.ExpiresAt = until
+			return nil
+		}
+	}
+	return errs.New(errs.NotFound, "no token")
 }
 
 // roles are those of a set of resources.

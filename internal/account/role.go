@@ -50,29 +50,37 @@ const DefaultTier = policy.Internal
 
 // NewRole makes a role. An error names the field.
 func NewRole(spec RoleSpec) (*Role, error) {
-	r := &Role{Name: spec.Name, Description: spec.Description}
+	r := &Role{Name: spec.Name, Description: spec.Description, Limits: Limits{LiveTier: DefaultTier, ScheduleTier: DefaultTier, RowTier: DefaultTier}}
 	if slices.ContainsFunc(Builtin(), func(b *Role) bool { return b.Name == spec.Name }) {
 		return nil, errs.Field("name", "%s is one of Muster's own roles; choose another name", spec.Name)
 	}
+	if err := r.read(spec); err != nil {
+		return nil, err
+	}
+	return r, r.check()
+}
+
+// read takes over what a spec says.
+func (r *Role) read(spec RoleSpec) error {
 	for _, pattern := range spec.Permissions {
 		means := expand(pattern)
 		if len(means) == 0 {
-			return nil, errs.Field("permissions", "%q is no permission; there are %s", pattern, words(Permissions()))
+			return errs.Field("permissions", "%q is no permission; there are %s", pattern, words(Permissions()))
 		}
 		r.grant(means...)
 	}
 	if len(r.Permissions) == 0 {
-		return nil, errs.Field("permissions", "is empty; write some, as node.read or live.*")
+		return errs.Field("permissions", "is empty; write some, as node.read or live.*")
 	}
 	if spec.Selector != "" {
 		where, err := node.ParseWhere("selector", spec.Selector)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		r.Where = &where
 	}
 	if spec.MaxNodes < 0 {
-		return nil, errs.Field("max_nodes", "must not be negative")
+		return errs.Field("max_nodes", "must not be negative")
 	}
 	r.MaxNodes = spec.MaxNodes
 	for _, t := range []struct {
@@ -80,16 +88,15 @@ func NewRole(spec RoleSpec) (*Role, error) {
 		from  *int
 		to    *policy.Tier
 	}{{"live_tier", spec.LiveTier, &r.LiveTier}, {"schedule_tier", spec.ScheduleTier, &r.ScheduleTier}, {"row_tier", spec.RowTier, &r.RowTier}} {
-		*t.to = DefaultTier
 		if t.from == nil {
 			continue
 		}
 		if *t.from < 0 || *t.from > int(policy.Dangerous) {
-			return nil, errs.Field(t.field, "must be 0 to %d", int(policy.Dangerous))
+			return errs.Field(t.field, "must be 0 to %d", int(policy.Dangerous))
 		}
 		*t.to = policy.Tier(*t.from)
 	}
-	return r, r.check()
+	return nil
 }
 
 // check refuses what no role may have.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/ident"
 )
 
 // CheckRoles refuses roles that there are not.
@@ -37,7 +38,19 @@ func errLastAdmin() error {
 }
 
 func hasAdmin(users ...User) bool {
-	return slices.ContainsFunc(users, func(u User) bool { return u.Is(Admin) })
+	return slices.ContainsFunc(users, func(u User) bool { return u.Is(Admin) && !u.Service })
+}
+
+// CreateService makes the account of a program.
+func (a *Accounts) CreateService(ctx context.Context, name string, roles []string) (User, error) {
+	if err := checkName(name); err != nil {
+		return User{}, err
+	}
+	if err := a.CheckRoles(roles); err != nil {
+		return User{}, err
+	}
+	u := User{ID: ident.New(), Name: name, Service: true, Roles: sorted(roles), CreatedAt: a.now()}
+	return u, a.store.CreateUser(ctx, u)
 }
 
 // SetRoles gives a user these roles and no others. It holds at once, for sessions
@@ -88,6 +101,9 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string, keep 
 		return User{}, err
 	}
 	u, err := a.store.UpdateUser(ctx, name, func(u *User, _ []User) error {
+		if u.Service {
+			return errs.New(errs.Conflict, "%s is a service account, which has tokens and no password", u.Name)
+		}
 		u.PasswordHash = hashed
 		return nil
 	})

@@ -253,6 +253,7 @@ func New(o Options) *API {
 	a.registerPolicy()
 	a.registerUsers()
 	a.registerRoles()
+	a.registerTokens()
 	a.registerSystem()
 	a.registerHealth()
 	a.registerAudit()

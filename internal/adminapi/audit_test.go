@@ -264,28 +264,32 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/live":                  adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}},
 		"PUT /api/v1/saved-queries/{name}":   adminapi.SavedQueryInput{SQL: "SELECT 1"},
 
-		"POST /api/v1/carves":                     adminapi.CarveInput{Node: "h1", Paths: []string{"/etc/hosts"}},
-		"POST /api/v1/changes":                    adminapi.ChangeInput{Message: "x", Files: []adminapi.File{{Name: "f", Content: packDocument("other", "900")}}},
-		"POST /api/v1/changes/{id}/approve":       adminapi.ApproveInput{Hash: pending.Hash, Password: password},
-		"POST /api/v1/changes/{id}/reject":        reason,
-		"POST /api/v1/changes/{id}/withdraw":      reason,
-		"POST /api/v1/revisions/{number}/restore": reason,
-		"POST /api/v1/rollouts/current/advance":   reason,
-		"POST /api/v1/rollouts/current/pause":     reason,
-		"POST /api/v1/rollouts/current/rollback":  reason,
-		"POST /api/v1/freeze/on":                  reason,
-		"POST /api/v1/freeze/off":                 reason,
-		"POST /api/v1/emergency/safe-config":      adminapi.SafeInput{Selector: "all", Reason: "x"},
-		"POST /api/v1/emergency/end":              reason,
-		"POST /api/v1/alerts/{id}/comment":        adminapi.AlertComment{Comment: "x"},
-		"POST /api/v1/alerts/{id}/assign":         adminapi.AlertAssign{Assignee: "admin"},
-		"POST /api/v1/silences":                   adminapi.SilenceInput{Match: []string{"rule = r"}, Comment: "c", ExpiresAt: time.Now().Add(time.Hour)},
-		"POST /api/v1/notifications/retry":        adminapi.RetryInput{Notifier: "servers"},
-		"POST /api/v1/users":                      adminapi.UserInput{Name: "zoe", Password: password, Roles: []string{"analyst"}, Own: password},
-		"PUT /api/v1/users/{name}/roles":          adminapi.UserRolesInput{Roles: []string{"auditor"}, Own: password},
-		"POST /api/v1/users/{name}/enable":        adminapi.PasswordInput{Password: password},
-		"PUT /api/v1/users/{name}/password":       adminapi.NewPasswordInput{Password: password + "2", Own: password},
-		"PUT /api/v1/session/password":            adminapi.NewPasswordInput{Password: password + "2", Own: password},
+		"POST /api/v1/carves":                          adminapi.CarveInput{Node: "h1", Paths: []string{"/etc/hosts"}},
+		"POST /api/v1/changes":                         adminapi.ChangeInput{Message: "x", Files: []adminapi.File{{Name: "f", Content: packDocument("other", "900")}}},
+		"POST /api/v1/changes/{id}/approve":            adminapi.ApproveInput{Hash: pending.Hash, Password: password},
+		"POST /api/v1/changes/{id}/reject":             reason,
+		"POST /api/v1/changes/{id}/withdraw":           reason,
+		"POST /api/v1/revisions/{number}/restore":      reason,
+		"POST /api/v1/rollouts/current/advance":        reason,
+		"POST /api/v1/rollouts/current/pause":          reason,
+		"POST /api/v1/rollouts/current/rollback":       reason,
+		"POST /api/v1/freeze/on":                       reason,
+		"POST /api/v1/freeze/off":                      reason,
+		"POST /api/v1/emergency/safe-config":           adminapi.SafeInput{Selector: "all", Reason: "x"},
+		"POST /api/v1/emergency/end":                   reason,
+		"POST /api/v1/alerts/{id}/comment":             adminapi.AlertComment{Comment: "x"},
+		"POST /api/v1/alerts/{id}/assign":              adminapi.AlertAssign{Assignee: "admin"},
+		"POST /api/v1/silences":                        adminapi.SilenceInput{Match: []string{"rule = r"}, Comment: "c", ExpiresAt: time.Now().Add(time.Hour)},
+		"POST /api/v1/notifications/retry":             adminapi.RetryInput{Notifier: "servers"},
+		"POST /api/v1/users":                           adminapi.UserInput{Name: "zoe", Password: password, Roles: []string{"analyst"}, Own: password},
+		"PUT /api/v1/users/{name}/roles":               adminapi.UserRolesInput{Roles: []string{"auditor"}, Own: password},
+		"POST /api/v1/users/{name}/enable":             adminapi.PasswordInput{Password: password},
+		"PUT /api/v1/users/{name}/password":            adminapi.NewPasswordInput{Password: password + "2", Own: password},
+		"POST /api/v1/tokens":                          adminapi.TokenInput{Name: "t", Own: password},
+		"POST /api/v1/tokens/{id}/rotate":              adminapi.RotateTokenInput{Own: password},
+		"POST /api/v1/users/{name}/tokens":             adminapi.TokenInput{Name: "t", Own: password},
+		"POST /api/v1/users/{name}/tokens/{id}/rotate": adminapi.RotateTokenInput{Own: password},
+		"PUT /api/v1/session/password":                 adminapi.NewPasswordInput{Password: password + "2", Own: password},
 	}
 	live := adminapi.Live{}
 	if err := w.call("POST", "/live", nil, adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}}, &live); err != nil {
@@ -298,7 +302,9 @@ func TestUnauditedRoutes(t *testing.T) {
 	if err := w.call("PUT", "/saved-queries/servers", nil, adminapi.SavedQueryInput{SQL: "SELECT 2"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.person("servers", "analyst")
+	if err := w.call("POST", "/users", nil, adminapi.UserInput{Name: "servers", Service: true, Roles: []string{"automation"}, Own: password}, nil); err != nil {
+		t.Fatal(err)
+	}
 	alarm := w.raise(alert.Firing{Rule: "r", Key: "k", Title: "t"})
 	var silence adminapi.Silence
 	if err := w.call("POST", "/silences", nil, bodies["POST /api/v1/silences"], &silence); err != nil {

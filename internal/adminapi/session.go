@@ -111,6 +111,9 @@ type logoutOutput struct {
 }
 
 func (a *API) logout(ctx context.Context, _ *none) (*logoutOutput, error) {
+	if err := personally(ctx); err != nil {
+		return nil, err
+	}
 	if err := a.Accounts.Close(ctx, session(ctx)); err != nil {
 		return nil, err
 	}

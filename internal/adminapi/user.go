@@ -41,7 +41,7 @@ func (a *API) listUsers(ctx context.Context, _ *none) (*body[UserList], error) {
 }
 
 func userDocument(u account.User) User {
-	return User{ID: u.ID, Name: u.Name, Roles: list(u.Roles), CreatedAt: u.CreatedAt.UTC(), DisabledAt: at(u.DisabledAt)}
+	return User{ID: u.ID, Name: u.Name, Service: u.Service, Roles: list(u.Roles), CreatedAt: u.CreatedAt.UTC(), DisabledAt: at(u.DisabledAt)}
 }
 
 func answerUser(u account.User, err error) (*body[User], error) {
@@ -64,14 +64,20 @@ func (a *API) createUser(ctx context.Context, in *body[UserInput]) (*body[User],
 	if err := checkOwnName(in.Body.Name); err != nil {
 		return nil, err
 	}
+	if in.Body.Service && in.Body.Password != "" {
+		return nil, errs.Field("password", "stands beside service: a program has tokens and no password")
+	}
 	if err := a.Accounts.CheckRoles(in.Body.Roles); err != nil {
 		return nil, err
 	}
 	if err := a.prove(ctx, "user.create", in.Body.Name, in.Body.Own); err != nil {
 		return nil, err
 	}
-	if err := a.recordUser(ctx, "user.create", in.Body.Name, map[string]any{"roles": in.Body.Roles}); err != nil {
+	if err := a.recordUser(ctx, "user.create", in.Body.Name, map[string]any{"roles": in.Body.Roles, "service": in.Body.Service}); err != nil {
 		return nil, err
+	}
+	if in.Body.Service {
+		return answerUser(a.Accounts.CreateService(ctx, in.Body.Name, in.Body.Roles))
 	}
 	return answerUser(a.Accounts.Create(ctx, in.Body.Name, in.Body.Password, in.Body.Roles))
 }
@@ -184,6 +190,9 @@ func (a *API) endUserSessions(ctx context.Context, in *UserRef) (*body[SessionsE
 }
 
 func (a *API) endOwnSessions(ctx context.Context, _ *none) (*body[SessionsEnded], error) {
+	if err := personally(ctx); err != nil {
+		return nil, err
+	}
 	return a.endSessions(ctx, session(ctx).UserName, session(ctx))
 }
 
@@ -197,6 +206,14 @@ func (a *API) endSessions(ctx context.Context, name string, keep account.Session
 	}
 	n, err := a.Accounts.EndSessions(ctx, u, keep)
 	return &body[SessionsEnded]{SessionsEnded{n}}, err
+}
+
+// personally refuses what a token may not do for its owner.
+func personally(ctx context.Context) error {
+	if session(ctx).Kind == account.ByToken {
+		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
+	}
+	return nil
 }
 
 type userSessionRef struct {
@@ -213,6 +230,9 @@ type sessionRef struct {
 }
 
 func (a *API) endOwnSession(ctx context.Context, in *sessionRef) (*none, error) {
+	if err := personally(ctx); err != nil {
+		return nil, err
+	}
 	return a.endSession(ctx, session(ctx).UserName, in.ID)
 }
 
@@ -231,6 +251,7 @@ func (a *API) endSession(ctx context.Context, name, id string) (*none, error) {
 type User struct {
 	ID         string     `json:"id"`
 	Name       string     `json:"name"`
+	Service    bool       `json:"service" doc:"A program: it has tokens and no password, and consents to nothing"`
 	Roles      []string   `json:"roles" doc:"Names; one that there is no role of gives nothing"`
 	CreatedAt  time.Time  `json:"created_at"`
 	DisabledAt *time.Time `json:"disabled_at,omitempty" doc:"Since when nothing works for them"`
@@ -244,7 +265,8 @@ type UserList struct {
 // UserInput makes a person.
 type UserInput struct {
 	Name     string   `json:"name" minLength:"1" maxLength:"64"`
-	Password string   `json:"password" doc:"Theirs, at least 12 characters" maxLength:"1024"`
+	Password string   `json:"password,omitempty" doc:"Theirs, at least 12 characters; a person needs one" maxLength:"1024"`
+	Service  bool     `json:"service,omitempty" doc:"A service account, for a program"`
 	Roles    []string `json:"roles" minItems:"1" maxItems:"20" doc:"Names of roles; see /roles"`
 	Own      string   `json:"own_password" doc:"Yours, once more: a token alone makes no second pair of eyes" maxLength:"1024"`
 }

@@ -49,6 +49,7 @@ const (
 	PurposeNodeKey      = "node_key"
 	PurposeEnrollSecret = "enroll_secret"
 	PurposeSession      = "session"
+	PurposeToken        = "token"
 	PurposeRedaction    = "redaction" // of secrets in what agents send; see redact.Redactor
 	PurposeLine         = "line"      // of log lines; see agentapi.Redactor
 )

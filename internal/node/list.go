@@ -8,10 +8,10 @@ type Filter struct {
 	Search   string // in hostname, host identifier, address or id, whatever the case
 	Tag      string
 	Platform string
-	Version  string // of osquery
+	Version  string   // of osquery
 	Nodes    []string // ids of those that are meant; nil for all
-	Status   string // one of the statuses; nodes that are gone are shown with StatusGone alone
-	Sort     string // hostname if empty; see the store for the others
+	Status   string   // one of the statuses; nodes that are gone are shown with StatusGone alone
+	Sort     string   // hostname if empty; see the store for the others
 	Desc     bool
 	Limit    int
 	Cursor   string // Page.Next of the page before

@@ -47,21 +47,21 @@ func insertUser(ctx context.Context, t *tx, u account.User) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO account (id, name, password_hash, roles, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		u.ID, text(u.Name), u.PasswordHash, roles, micros(u.CreatedAt), micros(u.DisabledAt))
+	_, err = t.exec(ctx, `INSERT INTO account (id, name, password_hash, roles, service, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		u.ID, text(u.Name), u.PasswordHash, roles, flag(u.Service), micros(u.CreatedAt), micros(u.DisabledAt))
 	return err
 }
 
 // userColumns are what scanUser reads.
-const userColumns = `id, name, password_hash, roles, created_at, disabled_at`
+const userColumns = `id, name, password_hash, roles, service, created_at, disabled_at`
 
 func scanUser(row scanner) (u account.User, err error) {
 	var roles string
-	var created, disabled int64
-	if err = row.Scan(&u.ID, &u.Name, &u.PasswordHash, &roles, &created, &disabled); err != nil {
+	var service, created, disabled int64
+	if err = row.Scan(&u.ID, &u.Name, &u.PasswordHash, &roles, &service, &created, &disabled); err != nil {
 		return u, err
 	}
-	u.CreatedAt, u.DisabledAt = moment(created), moment(disabled)
+	u.Service, u.CreatedAt, u.DisabledAt = service != 0, moment(created), moment(disabled)
 	return u, json.Unmarshal([]byte(roles), &u.Roles)
 }
 

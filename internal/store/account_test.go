@@ -2,6 +2,7 @@
 package store_test
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/store"
 )
 
@@ -135,4 +137,53 @@ func testUserUpdate(t *testing.T, s *store.Store) {
 	if got := must(s.SessionByHash(ctx, keyHash("c"), start))(t); got.UserName != "ada" {
 		t.Errorf("another's session: %+v", got)
 	}
+}
+
+func testToken(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	ok(t, s.CreateFirstUser(ctx, account.User{ID: "u1", Name: "ada", Roles: []string{"admin"}, CreatedAt: start}))
+	ok(t, s.CreateUser(ctx, account.User{ID: "u2", Name: "ci", Service: true, Roles: []string{"automation"}, CreatedAt: start}))
+	one := account.Token{
+		ID: "t1", UserID: "u2", UserName: "ci", Name: "deploy", Scope: account.Scope{Permissions: []string{"node.*"}, Selector: "tag = a", RowTier: new(0), MaxNodes: 3},
+		Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, CreatedAt: start, CreatedBy: "ada", ExpiresAt: start.Add(time.Hour), Hash: keyHash("t1"),
+	}
+	ok(t, s.CreateToken(ctx, one))
+	same := one
+	same.ID, same.Hash = "t2", keyHash("t2")
+	wantKind(t, s.CreateToken(ctx, same), errs.Conflict)
+	got, owner, err := s.TokenByHash(ctx, keyHash("t1"), start)
+	ok(t, err)
+	want := one
+	want.Hash = got.Hash // which is not read
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" || !owner.Service || owner.Name != "ci" || owner.Roles[0] != "automation" {
+		t.Errorf("%+v (-want +got):\n%s", owner, diff)
+	}
+	for hash, at := range map[node.KeyHash]time.Time{keyHash("t1"): start.Add(time.Hour), keyHash("t2"): start} {
+		_, _, err := s.TokenByHash(ctx, hash, at)
+		wantKind(t, err, errs.NotFound)
+	}
+	ok(t, s.UseToken(ctx, "t1", start.Add(time.Minute), "10.1.1.1\x00"))
+	ok(t, s.UseToken(ctx, "t1", start, "late"))
+	if list := must(s.Tokens(ctx, "u2"))(t); len(list) != 1 || list[0].LastFrom != `10.1.1.1\x00` || !list[0].LastUsed.Equal(start.Add(time.Minute)) {
+		t.Errorf("%+v", list)
+	}
+	wantKind(t, s.EndToken(ctx, "u1", "t1", start, start), errs.NotFound) // another's
+	ok(t, s.EndToken(ctx, "u2", "t1", start.Add(2*time.Minute), start))
+	same.Replaces = true
+	ok(t, s.CreateToken(ctx, same))
+	_, _, err = s.TokenByHash(ctx, keyHash("t1"), start.Add(2*time.Minute))
+	wantKind(t, err, errs.NotFound)
+	ok(t, s.EndToken(ctx, "u2", "t2", start, start))
+	wantKind(t, s.EndToken(ctx, "u2", "t2", start, start), errs.NotFound)
+	_, _, err = s.TokenByHash(ctx, keyHash("t2"), start)
+	wantKind(t, err, errs.NotFound)
+	third := one
+	third.ID, third.Hash, third.CreatedAt, third.ExpiresAt = "t3", keyHash("t3"), start.AddDate(1, 0, 0), start.AddDate(1, 0, 1)
+	ok(t, s.CreateToken(ctx, third))
+	if list := must(s.Tokens(ctx, ""))(t); len(list) != 1 || list[0].ID != "t3" {
+		t.Errorf("long after: %+v", list)
+	}
+	must(s.UpdateUser(ctx, "ci", func(u *account.User, _ []account.User) error { u.DisabledAt = start; return nil }))(t)
+	_, _, err = s.TokenByHash(ctx, keyHash("t3"), third.CreatedAt)
+	wantKind(t, err, errs.NotFound)
 }

@@ -177,6 +177,7 @@ func TestStore(t *testing.T) {
 		"account first":         testAccountFirst,
 		"session":               testSession,
 		"user update":           testUserUpdate,
+		"token":                 testToken,
 		"audit":                 testAudit,
 		"audit together":        testAuditTogether,
 		"registry and enroller": testRegistry,

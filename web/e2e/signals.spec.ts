@@ -97,7 +97,7 @@ test.describe("signals", () => {
       await row.getByRole("button", { name: "More for archive" }).click();
       await page.getByRole("menuitem", { name: item }).click();
       await page.getByRole("button", { name: button, exact: true }).last().click();
-      await expect(page.getByText(done)).toBeVisible();
+      await expect(page.getByText(done, { exact: true })).toBeVisible();
     };
     await act("Pause", "Pause", "The sink stands still");
     await expect(row).toContainText("paused");
