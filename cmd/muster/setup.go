@@ -49,6 +49,9 @@ func (c *credentials) open(cmd *cobra.Command, path string, in any) error {
 	if err := saveSession(name, &s); err != nil {
 		return err
 	}
+	if opened.MustEnrol {
+		say(cmd, "you need an authenticator before you can do anything: muster user factor add phone")
+	}
 	_, err = fmt.Fprintf(cmd.ErrOrStderr(), "Logged in to %s as %s until %s.\n", s.URL, s.User, opened.ExpiresAt.Format("2006-01-02"))
 	return err
 }
@@ -134,7 +137,15 @@ func newLoginCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.open(cmd, "/session", adminapi.LoginInput{Username: c.user, Password: password, Kind: string(account.Bearer)})
+			in := adminapi.LoginInput{Username: c.user, Password: password, Kind: string(account.Bearer)}
+			err = c.open(cmd, "/session", in)
+			if p, ok := errors.AsType[*adminapi.Problem](err); ok && p.About(account.CodeField) && term.IsTerminal(int(os.Stdin.Fd())) {
+				if in.Code, err = promptPassword(cmd, "Code of your authenticator, or a recovery code", ""); err != nil {
+					return err
+				}
+				err = c.open(cmd, "/session", in)
+			}
+			return err
 		},
 	}
 	c.flags(cmd)

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/ident"
 	"github.com/musterhq/muster/internal/node"
@@ -49,6 +51,10 @@ type Session struct {
 	CreatedAt time.Time
 	ExpiresAt time.Time
 	LastSeen  time.Time // to a minute
+	Factor    bool      // the user has a second factor
+	// MustEnrol says that the user needs a second factor first: until then the session
+	// may do nothing else.
+	MustEnrol bool
 	Origin
 	Access // what it may do, now
 
@@ -78,8 +84,8 @@ const (
 	bearerLife = 30 * 24 * time.Hour
 )
 
-// MinPassword is the shortest password, in bytes.
-const MinPassword = 12
+// MinPassword is the shortest password, in bytes (ASVS 5.0, 6.2.1).
+const MinPassword = 15
 
 // maxPassword bounds what is hashed.
 const maxPassword = 1024
@@ -91,6 +97,7 @@ type Store interface {
 	UserStore
 	SessionStore
 	TokenStore
+	FactorStore
 }
 
 // UserStore keeps people.
@@ -143,14 +150,43 @@ type Accounts struct {
 	now     func() time.Time
 	hashing chan struct{}
 	decoy   string
+
+	throttle *throttle
+	sealer   sealer
+	require  Requirement
 }
 
 // maxHashing bounds how many passwords are hashed at once: each takes 64 MiB.
 const maxHashing = 2
 
+// Requirement is who needs a second factor. Who needs one and has none can add one,
+// and nothing else.
+type Requirement string
+
+// The requirements.
+const (
+	NoFactor       Requirement = "off"
+	FactorApproval Requirement = "approvers" // whoever may consent to what others want
+	FactorAll      Requirement = "all"
+)
+
 // New returns Accounts on a store.
-func New(store Store, roles Roles, keyer node.Keyer, now func() time.Time) *Accounts {
-	return &Accounts{store: store, roles: roles, keyer: keyer, now: now, hashing: make(chan struct{}, maxHashing), decoy: encode(random(argonSalt), random(argonKey))}
+func New(store Store, roles Roles, keyer node.Keyer, require Requirement, now func() time.Time) *Accounts {
+	return &Accounts{
+		store: store, roles: roles, keyer: keyer, now: now, hashing: make(chan struct{}, maxHashing), decoy: encode(random(argonSalt), random(argonKey)),
+		throttle: newThrottle(now), sealer: newSealer(keyer), require: require,
+	}
+}
+
+// lacks reports whether somebody needs a second factor and has none.
+func (a *Accounts) lacks(access Access, has bool) bool {
+	switch {
+	case has:
+		return false
+	case a.require == FactorAll:
+		return true
+	}
+	return a.require == FactorApproval && slices.ContainsFunc(approving(), access.May)
 }
 
 // first are the roles of who sets a server up: alone, one needs all there are.
@@ -197,8 +233,13 @@ func (a *Accounts) Prove(ctx context.Context, s Session, password string) error 
 	if password == "" {
 		return errs.Field("password", "is missing; a token alone cannot do this, so prove who you are")
 	}
-	if _, err := a.Login(ctx, s.UserName, password); err != nil {
+	network := networkOf(audit.CallerOf(ctx).Address)
+	if err := a.mayTry(ctx, s.UserName, network); err != nil {
+		return err
+	}
+	if _, err := a.check(ctx, s.UserName, password); err != nil {
 		if errs.Is(err, errs.Unauthenticated) {
+			a.throttle.failed(s.UserName, network)
 			return errs.New(errs.Forbidden, "the password is wrong")
 		}
 		return err
@@ -228,9 +269,53 @@ func checkPassword(password string) error {
 	return nil
 }
 
-// Login returns the user with that name and password. The error does not tell
-// which of both was wrong, and takes as long either way.
-func (a *Accounts) Login(ctx context.Context, name, password string) (User, error) {
+// Login returns the user with that name and password, and a code if they have an
+// authenticator. The error does not tell whether name or password was wrong, and
+// takes as long either way; one about the field code says that both were right.
+// Who tries too often from somewhere must wait.
+func (a *Accounts) Login(ctx context.Context, name, password, code string) (User, error) {
+	network := networkOf(audit.CallerOf(ctx).Address)
+	if err := a.mayTry(ctx, name, network); err != nil {
+		return User{}, err
+	}
+	u, err := a.check(ctx, name, password)
+	if err == nil {
+		err = a.second(ctx, u, code)
+	}
+	switch {
+	case err == nil:
+		a.throttle.succeeded(name, network)
+		return u, nil
+	case errs.Is(err, errs.Unauthenticated):
+		a.throttle.failed(name, network)
+	}
+	return User{}, err
+}
+
+// mayTry refuses who must wait. That an owner is logged in from a network is looked
+// for only if it makes a difference.
+func (a *Accounts) mayTry(ctx context.Context, name string, network netip.Prefix) error {
+	wait := a.throttle.wait(name, network, false)
+	if wait == 0 {
+		return nil
+	}
+	if u, err := a.store.UserByName(ctx, name); err == nil {
+		sessions, err := a.store.Sessions(ctx, u.ID, a.now())
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(sessions, func(s Session) bool { return networkOf(s.Address) == network }) {
+			wait = a.throttle.wait(name, network, true)
+		}
+	}
+	if wait == 0 {
+		return nil
+	}
+	return errWait(wait)
+}
+
+// check returns the user with that name and password.
+func (a *Accounts) check(ctx context.Context, name, password string) (User, error) {
 	wrong := errs.New(errs.Unauthenticated, "name or password is wrong")
 	if len(password) > maxPassword {
 		return User{}, wrong
@@ -267,6 +352,13 @@ func (a *Accounts) Open(ctx context.Context, u User, kind Kind, from Origin) (se
 	s = Session{
 		ID: sessionID(key), UserID: u.ID, UserName: u.Name, Roles: u.Roles, Kind: kind, CreatedAt: now, ExpiresAt: now.Add(life), LastSeen: now,
 		Origin: from.bounded(), Access: a.access(u.Roles), Hash: key,
+	}
+	factors, err := a.factors(ctx, u.ID)
+	if err != nil {
+		return "", s, err
+	}
+	if s.MustEnrol = a.lacks(s.Access, len(factors) > 0); s.MustEnrol {
+		s.Access = Access{}
 	}
 	return secret, s, a.store.CreateSession(ctx, key, s)
 }
@@ -321,6 +413,9 @@ func (a *Accounts) Session(ctx context.Context, kind Kind, secret string) (Sessi
 		return Session{}, none
 	}
 	s.ID, s.Hash, s.Access = sessionID(key), key, a.access(s.Roles)
+	if s.MustEnrol = a.lacks(s.Access, s.Factor); s.MustEnrol {
+		s.Access = Access{}
+	}
 	if idle > seenEvery {
 		err = a.store.SeeSession(ctx, key, now)
 	}

@@ -19,6 +19,7 @@ const password = "correct horse battery"
 
 type store struct {
 	tokenStore
+	factorStore
 
 	mu       sync.Mutex
 	users    map[string]User
@@ -164,6 +165,63 @@ func (s *tokenStore) EndToken(_ context.Context, _, id string, until, now time.T
 	return errs.New(errs.NotFound, "no token")
 }
 
+// factorStore keeps factors of one user.
+type factorStore struct {
+	factors  []Factor
+	recovery map[node.KeyHash]bool
+}
+
+func (s *factorStore) AddFactor(_ context.Context, f Factor) error {
+	s.factors = append(s.factors, f)
+	return nil
+}
+
+func (s *factorStore) Factors(context.Context, string) ([]Factor, error) {
+	return slices.Clone(s.factors), nil
+}
+
+func (s *factorStore) ConfirmFactor(_ context.Context, id string, step int64, now time.Time) error {
+	for i := range s.factors {
+		if s.factors[i].ID == id {
+			s.factors[i].ConfirmedAt, s.factors[i].Step = now, step
+		}
+	}
+	return nil
+}
+
+func (s *factorStore) UseFactor(_ context.Context, id string, step int64, now time.Time) error {
+	for i := range s.factors {
+		if f := &s.factors[i]; f.ID == id && f.Step < step {
+			f.Step, f.LastUsed = step, now
+			return nil
+		}
+	}
+	return errs.New(errs.Conflict, "used")
+}
+
+func (s *factorStore) DeleteFactor(context.Context, string, string) error {
+	s.factors, s.recovery = nil, nil
+	return nil
+}
+
+func (s *factorStore) SetRecovery(_ context.Context, _ string, hashes []node.KeyHash) error {
+	s.recovery = map[node.KeyHash]bool{}
+	for _, h := range hashes {
+		s.recovery[h] = true
+	}
+	return nil
+}
+
+func (s *factorStore) UseRecovery(_ context.Context, _ string, h node.KeyHash) error {
+	if !s.recovery[h] {
+		return errs.New(errs.NotFound, "none")
+	}
+	delete(s.recovery, h)
+	return nil
+}
+
+func (s *factorStore) RecoveryLeft(context.Context, string) (int, error) { return len(s.recovery), nil }
+
 // roles are those of a set of resources.
 type roles map[string]*Role
 
@@ -192,7 +250,7 @@ func (s *store) AppendAudit(_ context.Context, e audit.Entry) (audit.Entry, erro
 var errStore = errors.New("the database is gone")
 
 func newAccounts(s *store) *Accounts {
-	return New(s, roles{}, node.NewKeyer([]byte("0123456789abcdef0123456789abcdef")), time.Now)
+	return New(s, roles{}, node.NewKeyer([]byte("0123456789abcdef0123456789abcdef")), NoFactor, time.Now)
 }
 
 func TestLogin(t *testing.T) {
@@ -212,12 +270,12 @@ func TestLogin(t *testing.T) {
 	if strings.Contains(made.PasswordHash, password) || !strings.HasPrefix(made.PasswordHash, "$argon2id$v=19$m=65536,t=3,p=2$") {
 		t.Errorf("kept as %s", made.PasswordHash)
 	}
-	if u, err := a.Login(t.Context(), "anna", password); err != nil || u.ID != made.ID {
+	if u, err := a.Login(t.Context(), "anna", password, ""); err != nil || u.ID != made.ID {
 		t.Errorf("%+v, %v", u, err)
 	}
 	var texts []string
 	for _, try := range [][2]string{{"anna", password + " "}, {"bob", password}, {"anna", ""}, {"anna", strings.Repeat("x", maxPassword+1)}} {
-		u, err := a.Login(t.Context(), try[0], try[1])
+		u, err := a.Login(t.Context(), try[0], try[1], "")
 		if !errs.Is(err, errs.Unauthenticated) || u.Name != "" {
 			t.Fatalf("%.40q: %+v, %v", try, u, err)
 		}
@@ -229,7 +287,7 @@ func TestLogin(t *testing.T) {
 		}
 	}
 	s.err = errStore
-	if _, err := a.Login(t.Context(), "anna", password); !errors.Is(err, errStore) {
+	if _, err := a.Login(t.Context(), "anna", password, ""); !errors.Is(err, errStore) {
 		t.Errorf("a failing store: %v", err)
 	}
 }
@@ -253,13 +311,13 @@ func TestLogin_equalWork(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, name := range []string{"anna", "nobody"} {
-		if _, err := a.Login(ctx, name, password); !errs.Is(err, errs.Busy) {
+		if _, err := a.Login(ctx, name, password, ""); !errs.Is(err, errs.Busy) {
 			t.Errorf("%s was refused without hashing: %v", name, err)
 		}
 	}
 	// The decoy is one that no password fits, even if somebody learned it.
 	<-a.hashing
-	if _, err := a.Login(t.Context(), "nobody", password); !errs.Is(err, errs.Unauthenticated) {
+	if _, err := a.Login(t.Context(), "nobody", password, ""); !errs.Is(err, errs.Unauthenticated) {
 		t.Error(err)
 	}
 }
@@ -405,7 +463,7 @@ func TestSetup(t *testing.T) {
 
 func TestProve(t *testing.T) {
 	t.Parallel()
-	a := New(newStore(), roles{}, node.NewKeyer([]byte("key")), time.Now)
+	a := New(newStore(), roles{}, node.NewKeyer([]byte("key")), NoFactor, time.Now)
 	u, err := a.Create(t.Context(), "ada", password, []string{Analyst})
 	if err != nil {
 		t.Fatal(err)

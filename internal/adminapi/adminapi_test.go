@@ -51,6 +51,7 @@ const (
 
 // world is the API on a real store and search engine.
 type world struct {
+	require  account.Requirement
 	t        *testing.T
 	api      *adminapi.API
 	url      string
@@ -105,10 +106,13 @@ func (e engineSearch) Queries(ctx context.Context, f event.Filter, _ int) ([]eve
 	return e.Engine.Queries(ctx, f, time.Hour)
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, change ...func(*world)) *world {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}}
+	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}, require: account.NoFactor}
+	for _, f := range change {
+		f(w)
+	}
 	keyer := node.NewKeyer([]byte(strings.Repeat("k", 32)))
 	w.registry = node.NewRegistry(w.store, keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)
@@ -128,7 +132,7 @@ func newWorld(t *testing.T) *world {
 	})
 	w.alerting(log)
 	w.sinking(log)
-	accounts := account.New(w.store, w.publisher.Catalog(), keyer, time.Now)
+	accounts := account.New(w.store, w.publisher.Catalog(), keyer, w.require, time.Now)
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),

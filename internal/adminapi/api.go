@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -254,6 +256,7 @@ func New(o Options) *API {
 	a.registerUsers()
 	a.registerRoles()
 	a.registerTokens()
+	a.registerFactors()
 	a.registerSystem()
 	a.registerHealth()
 	a.registerAudit()
@@ -413,6 +416,8 @@ func (a *API) authorize(r *http.Request, route Route) (context.Context, error) {
 // permitted reports why a session may not use a route; nil if it may.
 func permitted(s account.Session, r Route) error {
 	switch {
+	case s.MustEnrol && !s.May(r.Permission):
+		return errs.New(errs.Forbidden, "add an authenticator first: muster user factor add, or the account page")
 	case !s.May(r.Permission):
 		return errs.New(errs.Forbidden, "this needs the permission %s", r.Permission)
 	case !r.Scoped && !s.Everywhere(r.Permission):
@@ -446,7 +451,11 @@ func (a *API) cookieName() string {
 // humaError makes a problem document of an error.
 func (a *API) humaError(ctx context.Context, where string, err error) error {
 	a.report(ctx, where, err)
-	return problemOf(err)
+	p := problemOf(err)
+	if after := retryAfter(err); after != "" {
+		return huma.ErrorWithHeaders(p, http.Header{"Retry-After": {after}})
+	}
+	return p
 }
 
 // report logs what the client is not told.
@@ -454,6 +463,16 @@ func (a *API) report(ctx context.Context, where string, err error) {
 	if errs.Is(err, errs.Internal) && ctx.Err() == nil {
 		a.Log.ErrorContext(ctx, "request failed", "operation", where, "error", err)
 	}
+}
+
+// retryAfter returns the seconds after which to try again; "" if an error does not
+// say.
+func retryAfter(err error) string {
+	e, ok := errors.AsType[*errs.Error](err)
+	if !ok || e.After <= 0 {
+		return ""
+	}
+	return strconv.Itoa(int(math.Ceil(e.After.Seconds())))
 }
 
 func problemOf(err error) *huma.ErrorModel {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -53,6 +54,11 @@ func (p *Problem) Error() string {
 		}
 	}
 	return text
+}
+
+// About reports whether the refusal is about one input.
+func (p *Problem) About(field string) bool {
+	return slices.ContainsFunc(p.Errors, func(e ProblemField) bool { return e.Location == field })
 }
 
 // Call sends a request and reads the answer into out, unless that is nil. A

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -46,15 +47,21 @@ func (a *API) setup(ctx context.Context, in *body[SetupInput]) (*sessionOutput, 
 }
 
 func (a *API) login(ctx context.Context, in *body[LoginInput]) (*sessionOutput, error) {
-	u, err := a.Accounts.Login(ctx, in.Body.Username, in.Body.Password)
+	u, err := a.Accounts.Login(ctx, in.Body.Username, in.Body.Password, in.Body.Code)
 	if err != nil {
 		a.Log.WarnContext(ctx, "login refused", "user", in.Body.Username)
-		if errs.Is(err, errs.Unauthenticated) {
+		if refusedLogin(err, in.Body.Code) {
 			a.refused(ctx, in.Body.Username, "session.open", in.Body.Username, err)
 		}
 		return nil, err
 	}
 	return a.open(ctx, u, in.Body.Kind)
+}
+
+// refusedLogin reports whether a login was refused; that a code is asked for is none.
+func refusedLogin(err error, code string) bool {
+	e, ok := errors.AsType[*errs.Error](err)
+	return ok && (e.Kind == errs.Unauthenticated && (e.Field != account.CodeField || code != "") || e.Kind == errs.Limited)
 }
 
 func (a *API) open(ctx context.Context, u account.User, kind string) (*sessionOutput, error) {
@@ -99,7 +106,7 @@ func (a *API) document(s account.Session) Session {
 	for _, p := range s.Permissions() {
 		permissions = append(permissions, string(p))
 	}
-	return Session{ID: s.ID, Username: s.UserName, Roles: list(s.Roles), Permissions: permissions, ExpiresAt: s.ExpiresAt, Version: a.Version}
+	return Session{ID: s.ID, Username: s.UserName, Roles: list(s.Roles), Permissions: permissions, MustEnrol: s.MustEnrol, ExpiresAt: s.ExpiresAt, Version: a.Version}
 }
 
 func (a *API) whoami(ctx context.Context, _ *none) (*body[Session], error) {

@@ -17,7 +17,7 @@ type SetupState struct {
 type SetupInput struct {
 	Token    string `json:"token" doc:"What the data directory's setup-token file holds" maxLength:"128"`
 	Username string `json:"username" doc:"Name of the administrator" minLength:"1" maxLength:"64"`
-	Password string `json:"password" doc:"At least 12 characters" maxLength:"1024"`
+	Password string `json:"password" doc:"At least 15 characters" maxLength:"1024"`
 	Kind     string `json:"kind,omitempty" doc:"cookie (the default, for browsers) or bearer (answers a token, for programs)" enum:"cookie,bearer"`
 }
 
@@ -25,6 +25,7 @@ type SetupInput struct {
 type LoginInput struct {
 	Username string `json:"username" maxLength:"64"`
 	Password string `json:"password" maxLength:"1024"`
+	Code     string `json:"code,omitempty" maxLength:"64" doc:"Of one's authenticator, or a recovery code; an error about it says that it is needed"`
 	Kind     string `json:"kind,omitempty" doc:"cookie (the default, for browsers) or bearer (answers a token, for programs)" enum:"cookie,bearer"`
 }
 
@@ -34,6 +35,7 @@ type Session struct {
 	Username    string    `json:"username"`
 	Roles       []string  `json:"roles"`
 	Permissions []string  `json:"permissions" doc:"All that the roles give, be it for some nodes alone"`
+	MustEnrol   bool      `json:"must_enrol" doc:"A second factor is needed first: until then the session may do nothing else"`
 	ExpiresAt   time.Time `json:"expires_at"`
 	Token       string    `json:"token,omitempty" doc:"Only in the answer that opens a bearer session"`
 	Version     string    `json:"version" doc:"The server's version"`

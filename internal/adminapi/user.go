@@ -265,7 +265,7 @@ type UserList struct {
 // UserInput makes a person.
 type UserInput struct {
 	Name     string   `json:"name" minLength:"1" maxLength:"64"`
-	Password string   `json:"password,omitempty" doc:"Theirs, at least 12 characters; a person needs one" maxLength:"1024"`
+	Password string   `json:"password,omitempty" doc:"Theirs, at least 15 characters; a person needs one" maxLength:"1024"`
 	Service  bool     `json:"service,omitempty" doc:"A service account, for a program"`
 	Roles    []string `json:"roles" minItems:"1" maxItems:"20" doc:"Names of roles; see /roles"`
 	Own      string   `json:"own_password" doc:"Yours, once more: a token alone makes no second pair of eyes" maxLength:"1024"`
@@ -279,7 +279,7 @@ type UserRolesInput struct {
 
 // NewPasswordInput sets a password.
 type NewPasswordInput struct {
-	Password string `json:"password" doc:"The new one, at least 12 characters" maxLength:"1024"`
+	Password string `json:"password" doc:"The new one, at least 15 characters" maxLength:"1024"`
 	Own      string `json:"own_password" doc:"Yours as it is now" maxLength:"1024"`
 }
 

@@ -91,6 +91,7 @@ type Server struct {
 	FreezeSource     []string      `yaml:"freeze_source" doc:"Where a system outside says whether what agents run may change: files or URLs that hold {\"frozen\": true, \"reason\": \"…\"}; one that cannot be asked is a freeze"`
 	AlertRetention   time.Duration `yaml:"alert_retention" doc:"How long alerts are kept after they were resolved, with their history; 0 keeps all"`
 	SecretsDir       string        `yaml:"secrets_dir" doc:"Directory of the files that resources name as {file: NAME}; secrets in the data directory if empty"`
+	RequireFactor    string        `yaml:"require_second_factor" doc:"Who needs a second factor to do anything: off, approvers (who may consent to what others want), or all"`
 	EgressAllow      []string      `yaml:"egress_allow" doc:"Networks that notifiers and sinks may reach although they are not public, as 10.0.0.0/8 or 192.0.2.25; without it they reach the open internet alone"`
 	SinkDir          string        `yaml:"sink_dir" doc:"Directory of the files that sinks write; sinks/files in the data directory if empty"`
 	PublicURL        string        `yaml:"public_url" doc:"URL under which people reach the UI, for links in notifications; no links if empty"`
@@ -116,6 +117,7 @@ func Default() Server {
 		ClientAuth:       "off",
 		ClientBinding:    "off",
 		OnIdentityClash:  "quarantine",
+		RequireFactor:    "off",
 
 		LimitConnectionsPerAddress: 4096,
 		LimitSmallBytes:            256 << 10,
@@ -465,6 +467,7 @@ func (s *Server) validateAgents(bad func(key, format string, args ...any)) {
 		{"client_auth", s.ClientAuth, []string{"off", "optional", "required"}},
 		{"client_binding", s.ClientBinding, []string{"off", "fingerprint", "san"}},
 		{"on_identity_clash", s.OnIdentityClash, []string{"allow", "quarantine", "refuse"}},
+		{"require_second_factor", s.RequireFactor, []string{"off", "approvers", "all"}},
 	} {
 		if !slices.Contains(c.words, c.value) {
 			bad(c.key, "%q is none of %s", c.value, strings.Join(c.words, ", "))

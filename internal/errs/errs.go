@@ -7,6 +7,7 @@ package errs
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Kind says what a caller can do about an error.
@@ -23,6 +24,7 @@ const (
 	Conflict                    // exists already, or changed meanwhile
 	TooLarge                    // over a named limit
 	Busy                        // a limit or a full disk; try again later
+	Limited                     // the caller asks too often; After says when to come again
 )
 
 // String returns the word used in logs and in problem documents.
@@ -42,6 +44,8 @@ func (k Kind) String() string {
 		return "too_large"
 	case Busy:
 		return "busy"
+	case Limited:
+		return "limited"
 	case Internal:
 	}
 	return "internal"
@@ -50,9 +54,10 @@ func (k Kind) String() string {
 // Error is an error whose Message may be shown to the caller.
 type Error struct {
 	Kind    Kind
-	Field   string // the input that is wrong, in its outward spelling; "" if none
-	Message string // what is wrong and the next step, for the caller
-	Err     error  // the cause, for the log; may be nil
+	Field   string        // the input that is wrong, in its outward spelling; "" if none
+	Message string        // what is wrong and the next step, for the caller
+	Err     error         // the cause, for the log; may be nil
+	After   time.Duration // when to try again; 0 if that is not known
 }
 
 // Error returns field, message and cause, for logs.

@@ -38,6 +38,8 @@ func Status(err error) int {
 		return http.StatusRequestEntityTooLarge
 	case errs.Busy:
 		return http.StatusServiceUnavailable
+	case errs.Limited:
+		return http.StatusTooManyRequests
 	case errs.Internal:
 	}
 	return http.StatusInternalServerError

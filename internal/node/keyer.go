@@ -50,6 +50,8 @@ const (
 	PurposeEnrollSecret = "enroll_secret"
 	PurposeSession      = "session"
 	PurposeToken        = "token"
+	PurposeFactor       = "factor" // the key of seeds of authenticators
+	PurposeRecovery     = "recovery_code"
 	PurposeRedaction    = "redaction" // of secrets in what agents send; see redact.Redactor
 	PurposeLine         = "line"      // of log lines; see agentapi.Redactor
 )

@@ -143,16 +143,18 @@ func (s *Store) CreateSession(ctx context.Context, hash node.KeyHash, session ac
 }
 
 // sessionColumns are what scanSession reads.
-const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent`
+const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent,
+	(SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)`
 
 func scanSession(row scanner) (s account.Session, err error) {
 	var hash []byte
 	var roles string
-	var created, expires, seen int64
-	if err = row.Scan(&hash, &s.UserID, &s.UserName, &roles, &s.Kind, &created, &expires, &seen, &s.Address, &s.Agent); err != nil {
+	var created, expires, seen, factors int64
+	if err = row.Scan(&hash, &s.UserID, &s.UserName, &roles, &s.Kind, &created, &expires, &seen, &s.Address, &s.Agent, &factors); err != nil {
 		return s, err
 	}
 	copy(s.Hash[:], hash)
+	s.Factor = factors > 0
 	s.CreatedAt, s.ExpiresAt, s.LastSeen = moment(created), moment(expires), moment(seen)
 	return s, json.Unmarshal([]byte(roles), &s.Roles)
 }

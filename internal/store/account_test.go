@@ -187,3 +187,41 @@ func testToken(t *testing.T, s *store.Store) {
 	_, _, err = s.TokenByHash(ctx, keyHash("t3"), third.CreatedAt)
 	wantKind(t, err, errs.NotFound)
 }
+
+func testFactor(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	ok(t, s.CreateFirstUser(ctx, account.User{ID: "u1", Name: "ada", CreatedAt: start}))
+	ok(t, s.CreateSession(ctx, keyHash("s"), account.Session{UserID: "u1", Kind: account.Cookie, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}))
+	has := func() bool { return must(s.SessionByHash(ctx, keyHash("s"), start))(t).Factor }
+	f := account.Factor{ID: "f1", UserID: "u1", Name: "phone\x00", Sealed: []byte{0, 1, 255}, CreatedAt: start}
+	ok(t, s.AddFactor(ctx, f))
+	f.ID = "f2"
+	ok(t, s.AddFactor(ctx, f)) // in place of the first, which was never confirmed
+	f.Name = `phone\x00`
+	if diff := cmp.Diff([]account.Factor{f}, must(s.Factors(ctx, "u1"))(t)); diff != "" || has() {
+		t.Errorf("factors (-want +got):\n%s", diff)
+	}
+	wantKind(t, s.UseFactor(ctx, "f2", 7, start), errs.Conflict)
+	ok(t, s.ConfirmFactor(ctx, "f2", 7, start))
+	wantKind(t, s.ConfirmFactor(ctx, "f2", 8, start), errs.Conflict)
+	wantKind(t, s.UseFactor(ctx, "f2", 7, start), errs.Conflict)
+	ok(t, s.UseFactor(ctx, "f2", 9, start.Add(time.Minute)))
+	wantKind(t, s.UseFactor(ctx, "f2", 8, start), errs.Conflict)
+	if list := must(s.Factors(ctx, "u1"))(t); !has() || list[0].Step != 9 || !list[0].ConfirmedAt.Equal(start) || !list[0].LastUsed.Equal(start.Add(time.Minute)) {
+		t.Errorf("%+v", list)
+	}
+	ok(t, s.SetRecovery(ctx, "u1", []node.KeyHash{keyHash("a"), keyHash("b")}))
+	ok(t, s.SetRecovery(ctx, "u1", []node.KeyHash{keyHash("c"), keyHash("d")}))
+	wantKind(t, s.UseRecovery(ctx, "u1", keyHash("a")), errs.NotFound)
+	ok(t, s.UseRecovery(ctx, "u1", keyHash("c")))
+	wantKind(t, s.UseRecovery(ctx, "u1", keyHash("c")), errs.NotFound)
+	if n := must(s.RecoveryLeft(ctx, "u1"))(t); n != 1 {
+		t.Errorf("%d left", n)
+	}
+	wantKind(t, s.DeleteFactor(ctx, "u1", "f1"), errs.NotFound)
+	wantKind(t, s.DeleteFactor(ctx, "u2", "f2"), errs.NotFound)
+	ok(t, s.DeleteFactor(ctx, "u1", "f2"))
+	if n := must(s.RecoveryLeft(ctx, "u1"))(t); n != 0 || has() {
+		t.Errorf("%d recovery codes without a factor", n)
+	}
+}

@@ -178,6 +178,7 @@ func TestStore(t *testing.T) {
 		"session":               testSession,
 		"user update":           testUserUpdate,
 		"token":                 testToken,
+		"factor":                testFactor,
 		"audit":                 testAudit,
 		"audit together":        testAuditTogether,
 		"registry and enroller": testRegistry,

@@ -197,6 +197,12 @@ const auditRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/audit"), "AuditPage"),
 });
 
+const accountRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/account",
+  component: lazyRouteComponent(() => import("./pages/account"), "AccountPage"),
+});
+
 const routeTree = rootRoute.addChildren([
   setupRoute,
   loginRoute,
@@ -219,6 +225,7 @@ const routeTree = rootRoute.addChildren([
     changeRoute,
     secretsRoute,
     auditRoute,
+    accountRoute,
   ]),
 ]);
 

@@ -6,7 +6,10 @@ export interface SetupState {
 }
 export interface Session {
   username: string;
+  roles: string[];
   permissions: string[];
+  /** A second factor is needed first: until then nothing else works. */
+  must_enrol: boolean;
   expires_at: string;
   version: string;
 }
@@ -1013,4 +1016,25 @@ export interface SinkLetter {
   at: string;
   reason: string;
   event: unknown;
+}
+
+export interface FactorList {
+  factors: { id: string; name: string; created_at: string; last_used?: string }[];
+  recovery_codes_left: number;
+}
+export interface FactorSecret {
+  id: string;
+  secret: string;
+  uri: string;
+  qr: string;
+}
+export interface SessionInfo {
+  id: string;
+  kind: "cookie" | "bearer";
+  created_at: string;
+  last_seen: string;
+  expires_at: string;
+  address: string;
+  agent: string;
+  current: boolean;
 }

@@ -15,6 +15,9 @@ const route = getRouteApi("/login");
 /** A path on this site, whatever the address says. */
 const localPath = (next: string | undefined): string => (next && /^\/(?![/\\])/.test(next) ? next : "/");
 
+/** Whether the server asks for a code, or refused one. */
+const aboutCode = (err: unknown): boolean => err instanceof ApiError && err.status === 401 && err.items.some((i) => i.location === "code");
+
 export function LoginPage() {
   useTitle("Log in");
   const { next } = route.useSearch() as { next?: string };
@@ -22,22 +25,28 @@ export function LoginPage() {
   const router = useRouter();
   const [username, setUsername] = useState("");
   const [password, setPassword] = useState("");
+  const [code, setCode] = useState("");
+  const [second, setSecond] = useState(false); // a code is needed, too
   const login = useMutation({
-    mutationFn: () => api.post<Session>("/session", { username: username.trim(), password }),
+    mutationFn: () => api.post<Session>("/session", { username: username.trim(), password, ...(second ? { code: code.trim() } : {}) }),
     onSuccess: async (session) => {
       client.setQueryData(sessionQuery.queryKey, session);
-      router.history.push(localPath(next));
+      router.history.push(session.must_enrol ? "/account" : localPath(next));
+    },
+    onError: (err) => {
+      if (aboutCode(err)) setSecond(true);
     },
   });
   const submit = (e: FormEvent) => {
     e.preventDefault();
     if (username.trim() && password) login.mutate();
   };
-  const wrong = login.error instanceof ApiError && login.error.status === 401;
+  const asked = aboutCode(login.error);
+  const wrong = !asked && login.error instanceof ApiError && login.error.status === 401;
   return (
     <Gate title="Log in" note="Use your Muster account.">
       <form onSubmit={submit} noValidate className="flex flex-col gap-4">
-        {login.error && (wrong ? <ErrorNote error="Wrong user name or password." /> : <ErrorNote error={login.error} />)}
+        {login.error && !(asked && code === "") && (wrong ? <ErrorNote error="Wrong user name or password." /> : <ErrorNote error={login.error} />)}
         <Field label="User name">
           {(ids) => <Input {...ids} autoFocus autoComplete="username" value={username} onChange={(e) => setUsername(e.target.value)} required />}
         </Field>
@@ -46,6 +55,11 @@ export function LoginPage() {
             <Input {...ids} type="password" autoComplete="current-password" value={password} onChange={(e) => setPassword(e.target.value)} required />
           )}
         </Field>
+        {second && (
+          <Field label="Code" hint="What your authenticator shows, or a recovery code">
+            {(ids) => <Input {...ids} autoFocus autoComplete="one-time-code" inputMode="text" value={code} onChange={(e) => setCode(e.target.value)} required />}
+          </Field>
+        )}
         <Button type="submit" tone="primary" busy={login.isPending} className="mt-1 w-full">
           Log in
         </Button>

@@ -11,7 +11,7 @@ import { Button, Field, Input } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
 import { Gate } from "./gate";
 
-const shortest = 12;
+const shortest = 15;
 
 export function SetupPage() {
   useTitle("Set up");

@@ -202,6 +202,7 @@ function ThemeMenu() {
 function UserMenu() {
   const { data: session } = useQuery(sessionQuery);
   const notify = useNotify();
+  const navigate = useNavigate();
   const logOut = async () => {
     try {
       await api.delete("/session");
@@ -224,7 +225,7 @@ function UserMenu() {
           Logged in as <strong className="font-medium text-fg">{session?.username}</strong>
         </>
       }
-      items={[{ label: "Log out", icon: "logout", onSelect: () => void logOut() }]}
+      items={[{ label: "Account", icon: "user", onSelect: () => void navigate({ to: "/account" }) }, { label: "Log out", icon: "logout", onSelect: () => void logOut() }]}
     />
   );
 }

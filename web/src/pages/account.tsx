@@ -1,0 +1,338 @@
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState, type FormEvent, type ReactNode } from "react";
+
+import { factorsQuery, sessionsQuery } from "@/api/account";
+import { api } from "@/api/client";
+import { sessionQuery } from "@/api/queries";
+import type { FactorSecret } from "@/api/types";
+import { plural } from "@/lib/format";
+import { useTitle } from "@/lib/hooks";
+import { Agent } from "@/lib/text";
+import { Button, CopyButton, Field, Input } from "@/ui/controls";
+import { Ago, Badge, Card, Code, ErrorNote, Facts, Loading, Notice, PageHeader } from "@/ui/display";
+import { Dialog, useNotify } from "@/ui/overlay";
+import { head, line, Section } from "@/ui/section";
+
+/** One's own password, authenticators and sessions. */
+export function AccountPage() {
+  useTitle("Account");
+  const { data: session } = useQuery(sessionQuery);
+  const [dialog, setDialog] = useState<"password" | "factor" | "recovery" | null>(null);
+  const close = () => setDialog(null);
+  return (
+    <div className="mx-auto flex max-w-5xl flex-col gap-4 px-5 py-4">
+      <PageHeader title="Account" />
+      {session?.must_enrol && <Notice>This server asks for a second factor. Add an authenticator; until then nothing else works.</Notice>}
+      <Card title="You" actions={<Button size="sm" onClick={() => setDialog("password")}>Change password</Button>}>
+        <Facts
+          items={[
+            ["Name", session?.username ?? ""],
+            ["Roles", session?.roles.length ? session.roles.join(", ") : "none"],
+            ["May", session?.permissions.length ? <span key="p" className="font-mono text-xs">{session.permissions.join(" ")}</span> : "nothing"],
+          ]}
+        />
+      </Card>
+      <Factors onAdd={() => setDialog("factor")} onRecovery={() => setDialog("recovery")} />
+      <Sessions />
+      {dialog === "password" && <PasswordDialog onClose={close} />}
+      {dialog === "factor" && <FactorDialog onClose={close} />}
+      {dialog === "recovery" && <RecoveryDialog onClose={close} />}
+    </div>
+  );
+}
+
+function Factors({ onAdd, onRecovery }: { onAdd: () => void; onRecovery: () => void }) {
+  const query = useQuery(factorsQuery);
+  const list = query.data;
+  const [removing, setRemoving] = useState<string | null>(null);
+  return (
+    <>
+      <Card
+        flush
+        title="Authenticators"
+        actions={
+          <>
+            {(query.data?.factors.length ?? 0) > 0 && (
+              <Button size="sm" onClick={onRecovery}>
+                New recovery codes
+              </Button>
+            )}
+            <Button size="sm" icon="plus" onClick={onAdd}>
+              Add
+            </Button>
+          </>
+        }
+      >
+        {query.error && <ErrorNote error={query.error} title="The authenticators could not be loaded" onRetry={() => void query.refetch()} />}
+        {query.isPending && <Loading lines={2} />}
+        {list &&
+          (list.factors.length === 0 ? (
+            <p className="px-4 py-3 text-sm text-fg-3">None: your password alone lets you in. An app on your phone that shows codes makes a stolen password worthless.</p>
+          ) : (
+            <>
+              <table className="w-full text-sm" aria-label="Authenticators">
+                <thead>
+                  <tr className={head}>
+                    <th>Name</th>
+                    <th>Since</th>
+                    <th>Last used</th>
+                    <th>
+                      <span className="sr-only">Actions</span>
+                    </th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {list.factors.map((f) => (
+                    <tr key={f.id} className={line}>
+                      <td>
+                        <Agent>{f.name}</Agent>
+                      </td>
+                      <td className="text-fg-2">
+                        <Ago time={f.created_at} />
+                      </td>
+                      <td className="text-fg-2">
+                        <Ago time={f.last_used} />
+                      </td>
+                      <td className="text-right">
+                        <Button size="sm" tone="danger" onClick={() => setRemoving(f.id)}>
+                          Remove
+                        </Button>
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+              <p className="border-t border-line px-4 py-2 text-xs text-fg-3">{plural(list.recovery_codes_left, "recovery code")} left</p>
+            </>
+          ))}
+      </Card>
+      {removing && <RemoveDialog id={removing} onClose={() => setRemoving(null)} />}
+    </>
+  );
+}
+
+/** A form that asks for one's own password before something is done. */
+function ProofForm({ children, action, danger, busy, error, onProve, onClose }: {
+  children?: ReactNode;
+  action: string;
+  danger?: boolean;
+  busy: boolean;
+  error: unknown;
+  onProve: (own: string) => void;
+  onClose: () => void;
+}) {
+  const [own, setOwn] = useState("");
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    if (own) onProve(own);
+  };
+  return (
+    <form onSubmit={submit} className="flex flex-col gap-4">
+      {error ? <ErrorNote error={error} /> : null}
+      {children}
+      <Field label="Your password" hint="As it is now">
+        {(ids) => <Input {...ids} type="password" autoComplete="current-password" value={own} onChange={(e) => setOwn(e.target.value)} required />}
+      </Field>
+      <div className="flex justify-end gap-2">
+        <Button onClick={onClose}>Cancel</Button>
+        <Button type="submit" tone={danger ? "danger" : "primary"} busy={busy} disabled={!own}>
+          {action}
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+function PasswordDialog({ onClose }: { onClose: () => void }) {
+  const notify = useNotify();
+  const client = useQueryClient();
+  const [password, setPassword] = useState("");
+  const change = useMutation({
+    mutationFn: (own: string) => api.put("/session/password", { password, own_password: own }),
+    onSuccess: async () => {
+      notify.done("The password is changed; your other sessions ended");
+      await client.invalidateQueries({ queryKey: ["account"] });
+      onClose();
+    },
+  });
+  return (
+    <Dialog open onOpenChange={(open) => !open && onClose()} title="Change password" description="Your other sessions end.">
+      <ProofForm action="Change" busy={change.isPending} error={change.error} onProve={(own) => change.mutate(own)} onClose={onClose}>
+        <Field label="New password" hint="At least 15 characters: some words that nobody would put together">
+          {(ids) => <Input {...ids} autoFocus type="password" autoComplete="new-password" value={password} onChange={(e) => setPassword(e.target.value)} required />}
+        </Field>
+      </ProofForm>
+    </Dialog>
+  );
+}
+
+function RemoveDialog({ id, onClose }: { id: string; onClose: () => void }) {
+  const client = useQueryClient();
+  const remove = useMutation({
+    mutationFn: (own: string) => api.post(`/session/factors/${encodeURIComponent(id)}/remove`, { password: own }),
+    onSuccess: async () => {
+      await client.invalidateQueries({ queryKey: ["account"] });
+      onClose();
+    },
+  });
+  return (
+    <Dialog open onOpenChange={(open) => !open && onClose()} title="Remove the authenticator" description="Its codes let you in no more. Without any, your password alone does.">
+      <ProofForm danger action="Remove" busy={remove.isPending} error={remove.error} onProve={(own) => remove.mutate(own)} onClose={onClose} />
+    </Dialog>
+  );
+}
+
+function FactorDialog({ onClose }: { onClose: () => void }) {
+  const client = useQueryClient();
+  const [name, setName] = useState("phone");
+  const [code, setCode] = useState("");
+  const add = useMutation({ mutationFn: (own: string) => api.post<FactorSecret>("/session/factors", { name: name.trim(), own_password: own }) });
+  const confirm = useMutation({
+    mutationFn: (id: string) => api.post<{ recovery_codes: string[] }>(`/session/factors/${encodeURIComponent(id)}/confirm`, { code: code.trim() }),
+    onSuccess: async (out) => {
+      await Promise.all([client.invalidateQueries({ queryKey: ["account"] }), client.invalidateQueries({ queryKey: sessionQuery.queryKey })]);
+      if (out.recovery_codes.length === 0) onClose();
+    },
+  });
+  const shown = add.data;
+  const codes = confirm.data?.recovery_codes ?? [];
+  return (
+    <Dialog open locked={codes.length > 0} onOpenChange={(open) => !open && onClose()} title="Add an authenticator" description="An app that shows codes by the time (TOTP), which logins then need.">
+      {codes.length > 0 ? (
+        <Recovery codes={codes} onClose={onClose} />
+      ) : shown ? (
+        <form
+          className="flex flex-col gap-4"
+          onSubmit={(e) => {
+            e.preventDefault();
+            confirm.mutate(shown.id);
+          }}
+        >
+          {confirm.error ? <ErrorNote error={confirm.error} /> : null}
+          <div className="flex items-start gap-4">
+            <img src={shown.qr} alt="The secret as a picture to scan" width={180} height={180} className="rounded-md bg-white p-1" />
+            <div className="min-w-0 text-sm">
+              <p>Scan it with the app, or type the secret:</p>
+              <p className="mt-2 font-mono text-xs break-all" data-testid="secret">
+                {shown.secret}
+              </p>
+              <CopyButton text={shown.secret} label="Copy the secret" />
+            </div>
+          </div>
+          <Field label="Code" hint="What the app shows now">
+            {(ids) => <Input {...ids} autoFocus autoComplete="one-time-code" inputMode="numeric" maxLength={6} value={code} onChange={(e) => setCode(e.target.value)} required />}
+          </Field>
+          <div className="flex justify-end gap-2">
+            <Button onClick={onClose}>Cancel</Button>
+            <Button type="submit" tone="primary" busy={confirm.isPending} disabled={code.trim().length !== 6}>
+              Confirm
+            </Button>
+          </div>
+        </form>
+      ) : (
+        <ProofForm action="Next" busy={add.isPending} error={add.error} onProve={(own) => add.mutate(own)} onClose={onClose}>
+          <Field label="Name" hint="Which one it is, for you">
+            {(ids) => <Input {...ids} autoFocus maxLength={64} value={name} onChange={(e) => setName(e.target.value)} required />}
+          </Field>
+        </ProofForm>
+      )}
+    </Dialog>
+  );
+}
+
+function Recovery({ codes, onClose }: { codes: string[]; onClose: () => void }) {
+  return (
+    <div className="flex flex-col gap-4">
+      <p className="text-sm">Keep these where you keep what you cannot lose. Each stands in for a code once, and nobody can show them again.</p>
+      <Code label="Recovery codes">{codes.join("\n")}</Code>
+      <div className="flex justify-end gap-2">
+        <CopyButton text={codes.join("\n")} size="md" />
+        <Button tone="primary" onClick={onClose}>
+          I have them
+        </Button>
+      </div>
+    </div>
+  );
+}
+
+function RecoveryDialog({ onClose }: { onClose: () => void }) {
+  const client = useQueryClient();
+  const make = useMutation({
+    mutationFn: (own: string) => api.post<{ recovery_codes: string[] }>("/session/recovery-codes", { password: own }),
+    onSettled: () => client.invalidateQueries({ queryKey: ["account"] }),
+  });
+  return (
+    <Dialog open onOpenChange={(open) => !open && onClose()} title="New recovery codes" description="Those before work no more.">
+      {make.data ? (
+        <Recovery codes={make.data.recovery_codes} onClose={onClose} />
+      ) : (
+        <ProofForm action="Make them" busy={make.isPending} error={make.error} onProve={(own) => make.mutate(own)} onClose={onClose} />
+      )}
+    </Dialog>
+  );
+}
+
+function Sessions() {
+  const client = useQueryClient();
+  const notify = useNotify();
+  const query = useQuery(sessionsQuery);
+  const end = useMutation({
+    mutationFn: (id: string) => api.delete(id ? `/sessions/${encodeURIComponent(id)}` : "/sessions"),
+    onError: notify.failed,
+    onSettled: () => client.invalidateQueries({ queryKey: ["account"] }),
+  });
+  return (
+    <Section
+      title="Sessions"
+      query={query}
+      what="The sessions"
+      empty={null}
+      actions={
+        (query.data?.length ?? 0) > 1 && (
+          <Button size="sm" tone="danger" busy={end.isPending} onClick={() => end.mutate("")}>
+            End all others
+          </Button>
+        )
+      }
+    >
+      {(list) => (
+        <table className="w-full text-sm" aria-label="Sessions">
+          <thead>
+            <tr className={head}>
+              <th>Program</th>
+              <th>Address</th>
+              <th>Since</th>
+              <th>Last used</th>
+              <th>
+                <span className="sr-only">Actions</span>
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {list.map((s) => (
+              <tr key={s.id} className={line}>
+                <td className="max-w-80 truncate">
+                  <Agent>{s.agent || (s.kind === "bearer" ? "a program" : "a browser")}</Agent> {s.current && <Badge tone="accent">this one</Badge>}
+                </td>
+                <td className="font-mono text-xs">{s.address}</td>
+                <td className="text-fg-2">
+                  <Ago time={s.created_at} />
+                </td>
+                <td className="text-fg-2">
+                  <Ago time={s.last_seen} />
+                </td>
+                <td className="text-right">
+                  {!s.current && (
+                    <Button size="sm" tone="danger" onClick={() => end.mutate(s.id)}>
+                      End
+                    </Button>
+                  )}
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </Section>
+  );
+}
