@@ -14,6 +14,7 @@ import (
 func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable", "sheet"}, // vocabulary
+		{"backup"},                            // all there is, in one file
 		{"seal", "credential"},                // what nobody else may read
 		{"yamldoc"},                           // the language that people write
 		{"osquery"},                           // the language of agents

@@ -90,7 +90,7 @@ const maxBroken = 5
 // or not. The error is for a search that failed; what it found is in the
 // Account.
 func (s *Server) Reconcile(ctx context.Context, fleets ...*Fleet) (Account, error) {
-	stored, err := s.numbered(ctx)
+	stored, err := s.Numbered(ctx)
 	if err != nil {
 		return Account{}, err
 	}
@@ -128,8 +128,8 @@ func (a *Account) add(l agenttest.Ledger, stored []int64) {
 	a.Unknown += int64(len(distinct) - (sent - first))
 }
 
-// numbered returns the numbers of all rows that a search finds, by node.
-func (s *Server) numbered(ctx context.Context) (map[string][]int64, error) {
+// Numbered returns the numbers of all rows that a search finds, by node.
+func (s *Server) Numbered(ctx context.Context) (map[string][]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*Patience)
 	defer cancel()
 	cmd := s.command(ctx, []string{"event", "search", "--query", agenttest.NumberedQuery, "--limit", "100000000", "-o", "ndjson"})

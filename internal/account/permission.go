@@ -42,6 +42,7 @@ const (
 	AlertWrite    Permission = "alert.write"    // acknowledge, assign, comment, resolve, reopen
 	SilenceWrite  Permission = "silence.write"  // keep alerts from being told
 	NotifierWrite Permission = "notifier.write" // test notifiers, have dead letters told again
+	SystemBackup  Permission = "system.backup"  // take all there is away, keys and all
 	UserRead      Permission = "user.read"
 	UserWrite     Permission = "user.write" // make people, give and take their roles, end their sessions
 )
@@ -53,7 +54,7 @@ func Permissions() []Permission {
 		NodeRead, NodeWrite, EventRead, LiveRead, LiveRunSaved, LiveRun, LiveApprove, CarveRead, CarveRun, CarveDownload,
 		AlertRead, AlertWrite, SilenceWrite, NotifierWrite, SinkRead, SinkWrite, TriggerWrite,
 		ResourceRead, ChangeWrite, GovernWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency,
-		SecretRead, SecretWrite, UserRead, UserWrite, AuditRead, SystemRead,
+		SecretRead, SecretWrite, UserRead, UserWrite, AuditRead, SystemRead, SystemBackup,
 	}
 }
 

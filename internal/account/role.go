@@ -161,7 +161,7 @@ func Builtin() []*Role {
 	}
 	return []*Role{
 		role(Admin, "Everything but consent to what others want.", all, without(approving()...)...),
-		role(Operator, "Runs the fleet and consents to changes; neither people nor what governs.", all, without(GovernWrite, UserWrite)...),
+		role(Operator, "Runs the fleet and consents to changes; neither people, nor what governs, nor backups.", all, without(GovernWrite, UserWrite, SystemBackup)...),
 		role(Responder, "Asks nodes, fetches files, looks after alerts, and consents to live queries.", all,
 			NodeRead, NodeWrite, EventRead, LiveRead, LiveRun, LiveApprove, CarveRead, CarveRun, CarveDownload, AlertRead, AlertWrite, SilenceWrite, ResourceRead, SystemRead),
 		role(Analyst, "Reads, and runs saved queries.", Limits{LiveTier: policy.Sensitive, RowTier: policy.Sensitive},

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -177,15 +178,17 @@ type Options struct {
 	Notary      AuditNotary
 	Metrics     prometheus.Gatherer
 	Requests    func() int64 // agents' requests so far
-	Ready       func(ctx context.Context) error
-	UI          http.Handler
-	Secure      bool // people reach the API over TLS
-	AgentURL    string
-	CA          []byte // PEM that agents pin
-	Version     string
-	Stopping    <-chan struct{} // closed when the server stops: streams end
-	Log         *slog.Logger
-	Now         func() time.Time
+	// Backup writes all that the server needs to go on; see app.Backup.
+	Backup   func(ctx context.Context, w io.Writer) error
+	Ready    func(ctx context.Context) error
+	UI       http.Handler
+	Secure   bool // people reach the API over TLS
+	AgentURL string
+	CA       []byte // PEM that agents pin
+	Version  string
+	Stopping <-chan struct{} // closed when the server stops: streams end
+	Log      *slog.Logger
+	Now      func() time.Time
 }
 
 // API is the handler of the admin listener.
@@ -264,6 +267,7 @@ func New(o Options) *API {
 	a.plain(mux, "GET /healthz", account.Public, a.healthz)
 	a.plain(mux, "GET /readyz", account.Public, a.readyz)
 	a.plain(mux, "GET /metrics", account.SystemRead, a.metrics)
+	a.plain(mux, "GET "+BackupPath, account.SystemBackup, a.backup)
 	a.plain(mux, "GET /debug/pprof/{profile}", account.SystemRead, a.profile)
 	a.plain(mux, "GET /api/openapi.json", account.Self, a.openapi)
 	a.plain(mux, "GET /api/v1/ca.pem", account.Self, a.caFile)

@@ -112,14 +112,16 @@ const (
 
 // patient writes as long as the client takes something now and then.
 type patient struct {
-	w io.Writer
-	c *http.ResponseController
+	w     io.Writer
+	c     *http.ResponseController
+	begun bool // something was written
 }
 
 func (p *patient) Write(b []byte) (int, error) {
 	if err := p.c.SetWriteDeadline(time.Now().Add(exportWrite)); err != nil {
 		return 0, err
 	}
+	p.begun = true
 	return p.w.Write(b)
 }
 

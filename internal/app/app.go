@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +67,8 @@ type App struct {
 
 	lock     *os.File
 	keyer    node.Keyer
+	backups  sync.Mutex // held while a backup is made
+	trimming sync.Mutex // held while the stream must be as it is
 	store    *store.Store
 	stream   *stream.Stream
 	engine   *search.Engine
@@ -162,7 +165,7 @@ func (a *App) close() error {
 }
 
 // openDir makes the data directory and takes it for this process alone.
-func (a *App) openDir(context.Context) error {
+func (a *App) openDir(ctx context.Context) error {
 	if err := os.MkdirAll(a.cfg.DataDir, 0o700); err != nil {
 		return err
 	}
@@ -180,7 +183,7 @@ func (a *App) openDir(context.Context) error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return fmt.Errorf("another server uses %s; stop it, or choose another --data-dir", a.cfg.DataDir)
 	}
-	return a.openKey()
+	return errors.Join(a.sweepBackups(ctx), a.openKey())
 }
 
 // openKey reads the key under which secrets are hashed, or makes it.
@@ -377,7 +380,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules, Alerts: a.alerts.service, Courier: a.alerts.courier, AlertStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Sinks: a.sinks, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
-		Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
+		Backup: a.Backup, Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
 	a.agentServer, a.adminServer = a.server(agents), a.server(admin)

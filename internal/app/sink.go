@@ -63,6 +63,10 @@ func (a *App) openSinks(ctx context.Context) error {
 // trimStream removes from the stream what everybody has done with up to a message,
 // but for what sinks still need, as long as there is room.
 func (a *App) trimStream(ctx context.Context, upTo uint64) error {
+	if !a.trimming.TryLock() {
+		return nil // a backup needs all that there is
+	}
+	defer a.trimming.Unlock()
 	extent, err := a.stream.Extent(ctx)
 	if err != nil {
 		return err

@@ -34,13 +34,14 @@ type Options struct {
 // after that is on disk. A full disk or an overloaded database is an error of
 // kind Busy: nothing was changed and trying again may help.
 type Store struct {
-	write   *sql.DB
-	read    *sql.DB // the same as write on PostgreSQL
-	dialect dialect
-	writer  *writer // nil on PostgreSQL
-	secrets secretNames
-	log     *slog.Logger
-	now     func() time.Time
+	write    *sql.DB
+	read     *sql.DB // the same as write on PostgreSQL
+	dialect  dialect
+	location string
+	writer   *writer // nil on PostgreSQL
+	secrets  secretNames
+	log      *slog.Logger
+	now      func() time.Time
 }
 
 // Open opens the database and brings its tables up to date. A database that a
@@ -49,7 +50,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.URL == "" || o.Log == nil || o.Now == nil {
 		return nil, errors.New("store: URL, Log and Now are required")
 	}
-	s := &Store{dialect: dialectOf(o.URL), log: o.Log, now: o.Now}
+	s := &Store{dialect: dialectOf(o.URL), location: o.URL, log: o.Log, now: o.Now}
 	var err error
 	if s.write, s.read, err = s.dialect.open(ctx, o.URL); err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)

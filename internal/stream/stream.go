@@ -94,25 +94,15 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 		o.MaxBytes = DefaultMaxBytes
 	}
 	s.maxBytes = o.MaxBytes
-	s.server, err = server.NewServer(&server.Options{
-		ServerName: "muster", DontListen: true, NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: o.Dir, SyncAlways: true,
-		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: o.MaxBytes + maxPayload,
-		MaxPayload: maxPayload, MaxPending: 4 * maxPayload,
-	})
+	s.server, err = newServer(o)
 	if err != nil {
-		return nil, fmt.Errorf("embedded NATS: %w", err)
+		return nil, err
 	}
-	s.server.SetLoggerV2(natsLog{o.Log}, false, false, false)
-	s.server.Start()
 	defer func() {
 		if err != nil {
 			s.shutDown()
 		}
 	}()
-	if !s.server.ReadyForConnections(startTimeout) {
-		return nil, fmt.Errorf("embedded NATS did not start within %s; is %s on a working disk", startTimeout, o.Dir)
-	}
 	s.conn, err = nats.Connect("", nats.InProcessServer(s.server), nats.MaxReconnects(-1),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
@@ -142,6 +132,29 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 		b := newBatcher(func(message []byte) error { return s.publish(subject, message) })
 		s.batchers[subject], s.last[subject], s.news[subject] = b, new(atomic.Uint64), newNews()
 		go b.run()
+	}
+	return s, nil
+}
+
+// newServer starts the embedded server.
+func newServer(o Options) (*server.Server, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName: "muster", DontListen: true, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: o.Dir, SyncAlways: true,
+		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: o.MaxBytes + maxPayload,
+		MaxPayload: maxPayload, MaxPending: 4 * maxPayload,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	s.SetLoggerV2(natsLog{o.Log}, false, false, false)
+	s.Start()
+	if !s.ReadyForConnections(startTimeout) {
+		s.Shutdown()
+		return nil, fmt.Errorf("embedded NATS did not start within %s; is %s on a working disk", startTimeout, o.Dir)
 	}
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -840,5 +841,86 @@ func TestFollow(t *testing.T) {
 	}
 	if err := s.Follow(t.Context(), Events, 0, func(context.Context, Message) error { return errEnough }); !errors.Is(err, errEnough) {
 		t.Error(err)
+	}
+}
+
+// TestSnapshot copies a stream that is written to and half read, and goes on with
+// the copy where it was.
+func TestSnapshot(t *testing.T) {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	s, err := Open(t.Context(), Options{Dir: t.TempDir(), Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	put := func(text string) {
+		t.Helper()
+		if err := s.Append(t.Context(), Events, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		put(fmt.Sprint(i))
+	}
+	read := func(s *Stream, upTo string) (got []string) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		err := s.ReadDurable(ctx, "reader", Events, 1, func(_ context.Context, m Message) error {
+			for _, r := range m.Records {
+				got = append(got, string(r))
+			}
+			if got[len(got)-1] == upTo {
+				cancel()
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if got := read(s, "59"); len(got) != 60 {
+		t.Fatalf("read %d", len(got))
+	}
+	if at, err := s.ReadPosition(t.Context(), "reader"); err != nil || at == 0 {
+		t.Fatal(at, err)
+	}
+	if err := s.Trim(t.Context(), 10); err != nil {
+		t.Fatal(err)
+	}
+	var copied bytes.Buffer
+	config, err := s.Snapshot(t.Context(), &copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := s.Last(t.Context(), Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put("too late")
+
+	dir := filepath.Join(t.TempDir(), "stream")
+	for what, bytesOf := range map[string][]byte{"nothing": nil, "half": copied.Bytes()[:copied.Len()/2]} {
+		if err := Restore(t.Context(), Options{Dir: filepath.Join(t.TempDir(), "bad"), Log: log}, config, bytes.NewReader(bytesOf)); err == nil {
+			t.Errorf("%s of it was taken", what)
+		}
+	}
+	if err := Restore(t.Context(), Options{Dir: dir, Log: log}, config, bytes.NewReader(copied.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	other, err := Open(t.Context(), Options{Dir: dir, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if got, err := other.Last(t.Context(), Events); err != nil || got != last {
+		t.Errorf("the last message is %d, not %d: %v", got, last, err)
+	}
+	if err := other.Append(t.Context(), Events, []byte("after")); err != nil {
+		t.Fatal(err)
+	}
+	got := read(other, "after")
+	if got[len(got)-2] != "99" || len(got) < 41 || len(got) > 42 { // what was handled last may come again
+		t.Errorf("the reader goes on with %d: %.60q", len(got), got)
 	}
 }

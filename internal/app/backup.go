@@ -1,0 +1,125 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/musterhq/muster/internal/backup"
+	"github.com/musterhq/muster/internal/errs"
+	"github.com/musterhq/muster/internal/stream"
+)
+
+// What a backup has beside the files of the data directory.
+const (
+	streamSnapshot = "stream.snapshot"
+	streamConfig   = "stream.json"
+	stagingPrefix  = "backup-"
+)
+
+// Backup writes all that a server needs to go on, while it works, to w. What was
+// acknowledged before it began is in it. One is made at a time.
+//
+// The order makes it whole: each part may be older than the stream, never newer, so
+// that a server that begins with it reads from the stream what its parts lack.
+// Nothing is trimmed from the stream meanwhile.
+func (a *App) Backup(ctx context.Context, w io.Writer) (err error) {
+	if !a.backups.TryLock() {
+		return errs.New(errs.Busy, "another backup is being made; try again when it is done")
+	}
+	defer a.backups.Unlock()
+	a.trimming.Lock()
+	defer a.trimming.Unlock()
+	staging, err := os.MkdirTemp(a.cfg.DataDir, stagingPrefix)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(staging)) }()
+	out, err := backup.NewWriter(w, a.version, a.now())
+	if err != nil {
+		return err
+	}
+	// The audit log's checkpoints go first: they must not be newer than the log.
+	if err := out.AddDir("", a.cfg.DataDir, notInBackup); err != nil {
+		return err
+	}
+	events, state, messages := filepath.Join(staging, EventsDir), filepath.Join(staging, stateFile), filepath.Join(staging, streamSnapshot)
+	if err := a.engine.Link(ctx, events); err != nil {
+		return err
+	}
+	if err := out.AddDir(EventsDir, events, nil); err != nil {
+		return err
+	}
+	if err := a.store.CopyTo(ctx, state); err != nil {
+		return err
+	}
+	config, err := snapshotStream(ctx, a.stream, messages)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(out.AddFile(stateFile, state), out.AddBytes(streamConfig, config), out.AddFile(streamSnapshot, messages)); err != nil {
+		return err
+	}
+	m, err := out.Close()
+	if err == nil {
+		a.log.InfoContext(ctx, "a backup was made", "files", len(m.Files), "bytes", m.Bytes())
+	}
+	return err
+}
+
+func snapshotStream(ctx context.Context, s *stream.Stream, file string) (config []byte, err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // in our own directory
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return s.Snapshot(ctx, f)
+}
+
+// notInBackup leaves out what is copied in another way, what is made anew, and what
+// this process alone uses.
+func notInBackup(name string) bool {
+	first, _, _ := strings.Cut(name, "/")
+	switch first {
+	case EventsDir, streamDir, lockFile, tokenFile, sinkFileDir:
+		return true
+	}
+	return strings.HasPrefix(first, stateFile) || strings.HasPrefix(first, stagingPrefix) || name == carvesDir+"/"+spoolDir
+}
+
+// FinishRestore makes a data directory of the files of a backup: the stream of its
+// snapshot.
+func FinishRestore(ctx context.Context, dir string, log *slog.Logger) (err error) {
+	for _, name := range []string{stateFile, keyFile, streamConfig, streamSnapshot} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return errs.New(errs.Invalid, "the backup is none of a Muster server: it has no %s", name)
+		}
+	}
+	config, err := os.ReadFile(filepath.Join(dir, streamConfig)) //nolint:gosec // of the backup
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(filepath.Join(dir, streamSnapshot)) //nolint:gosec // of the backup
+	if err != nil {
+		return err
+	}
+	err = stream.Restore(ctx, stream.Options{Dir: filepath.Join(dir, streamDir), Log: log}, config, f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("the stream: %w", err)
+	}
+	return errors.Join(os.Remove(filepath.Join(dir, streamConfig)), os.Remove(filepath.Join(dir, streamSnapshot)))
+}
+
+// sweepBackups removes what a crash left of a backup.
+func (a *App) sweepBackups(context.Context) error {
+	left, err := filepath.Glob(a.cfg.Path(stagingPrefix + "*"))
+	for _, dir := range left {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
+}
