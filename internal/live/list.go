@@ -6,7 +6,7 @@ type AnswerFilter struct {
 	State        State
 	AnsweredOnly bool
 	Nodes        []string // ids of nodes that are meant; nil for all
-	AfterSeq     int64 // only answers that arrived after this one; implies AnsweredOnly
+	AfterSeq     int64    // only answers that arrived after this one; implies AnsweredOnly
 	Cursor       string
 	Limit        int
 }
