@@ -26,8 +26,8 @@ func layers() [][]string {
 		{"health"},         // how nodes fare
 		{"change", "rule"}, // how it changes, and what follows from events
 		{"httpx", "agentwire", "agentconn", "egress"}, // how both sides speak HTTP
-		{"sink"},                          // where events go
-		{"hostsql", "agent", "agenttest"}, // agents: ours, and simulated ones
+		{"sink", "signon"},                            // where events go, and who vouches for people
+		{"hostsql", "agent", "agenttest"},             // agents: ours, and simulated ones
 		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool", "notify"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents

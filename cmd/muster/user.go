@@ -16,7 +16,7 @@ func newUserCommand() *cobra.Command {
 	t.flags(cmd)
 	cmd.AddCommand(
 		newUserListCommand(&t), newUserCreateCommand(&t), newUserRolesCommand(&t), newUserDisableCommand(&t), newUserEnableCommand(&t),
-		newUserPasswordCommand(&t), newUserSessionsCommand(&t), newUserFactorCommand(&t),
+		newUserPasswordCommand(&t), newUserSessionsCommand(&t), newUserFactorCommand(&t), newUserLinkCommand(&t), newUserUnlinkCommand(&t),
 	)
 	return cmd
 }

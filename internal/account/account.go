@@ -31,6 +31,7 @@ type User struct {
 	PasswordHash string
 	Service      bool     // a program: it has tokens, no password, and consents to nothing
 	Roles        []string // names; one that there is no role of gives nothing
+	Origin       string   // the provider of sign-on that made it and says its roles; "" of none
 	CreatedAt    time.Time
 	DisabledAt   time.Time // zero while the account works
 }
@@ -65,6 +66,10 @@ type Session struct {
 type Origin struct {
 	Address string
 	Agent   string // the browser or program
+	// SecondFactor says that a provider of sign-on asked for one.
+	SecondFactor bool
+	// ProvedAt is when the person proved there who they are, if it was asked for anew.
+	ProvedAt time.Time
 }
 
 // Kind of a session.
@@ -98,6 +103,7 @@ type Store interface {
 	SessionStore
 	TokenStore
 	FactorStore
+	IdentityStore
 }
 
 // UserStore keeps people.
@@ -230,6 +236,9 @@ func (a *Accounts) Prove(ctx context.Context, s Session, password string) error 
 	if s.Kind == ByToken {
 		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
 	}
+	if a.now().Sub(s.ProvedAt) < provedFor {
+		return nil
+	}
 	if password == "" {
 		return errs.Field("password", "is missing; a token alone cannot do this, so prove who you are")
 	}
@@ -357,7 +366,7 @@ func (a *Accounts) Open(ctx context.Context, u User, kind Kind, from Origin) (se
 	if err != nil {
 		return "", s, err
 	}
-	if s.MustEnrol = a.lacks(s.Access, len(factors) > 0); s.MustEnrol {
+	if s.MustEnrol = a.lacks(s.Access, len(factors) > 0 || from.SecondFactor); s.MustEnrol {
 		s.Access = Access{}
 	}
 	return secret, s, a.store.CreateSession(ctx, key, s)
@@ -366,7 +375,8 @@ func (a *Accounts) Open(ctx context.Context, u User, kind Kind, from Origin) (se
 // bounded cuts what the other side chose.
 func (o Origin) bounded() Origin {
 	const most = 200
-	return Origin{o.Address[:min(len(o.Address), most)], strings.ToValidUTF8(o.Agent[:min(len(o.Agent), most)], "")}
+	o.Address, o.Agent = o.Address[:min(len(o.Address), most)], strings.ToValidUTF8(o.Agent[:min(len(o.Agent), most)], "")
+	return o
 }
 
 // sessionID names a session by a part of its keyed hash.
@@ -382,6 +392,9 @@ func (a *Accounts) access(names []string) Access {
 	}
 	return NewAccess(roles)
 }
+
+// provedFor is how long a proof at a provider stands in for a password.
+const provedFor = 5 * time.Minute
 
 // bearerPrefix lets secret scanners know a token when they see one.
 const bearerPrefix = "muster_"

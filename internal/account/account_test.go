@@ -20,6 +20,7 @@ const password = "correct horse battery"
 type store struct {
 	tokenStore
 	factorStore
+	identityStore
 
 	mu       sync.Mutex
 	users    map[string]User
@@ -30,7 +31,8 @@ type store struct {
 
 func newStore() *store {
 	s := &store{users: map[string]User{}, sessions: map[node.KeyHash]Session{}}
-	s.of = s
+	s.tokenStore.of, s.identityStore.of = s, s
+	s.linked = map[Identity]string{}
 	return s
 }
 
@@ -221,6 +223,44 @@ func (s *factorStore) UseRecovery(_ context.Context, _ string, h node.KeyHash) e
 }
 
 func (s *factorStore) RecoveryLeft(context.Context, string) (int, error) { return len(s.recovery), nil }
+
+// identityStore keeps identities by the name of their user.
+type identityStore struct {
+	of     *store
+	linked map[Identity]string
+}
+
+func (s *identityStore) UserByIdentity(_ context.Context, i Identity) (User, error) {
+	name, ok := s.linked[i]
+	if !ok {
+		return User{}, errs.New(errs.NotFound, "nobody")
+	}
+	return s.of.users[name], nil
+}
+
+func (s *identityStore) CreateLinked(ctx context.Context, u User, i Identity) error {
+	if err := s.of.CreateUser(ctx, u); err != nil {
+		return err
+	}
+	s.linked[i] = u.Name
+	return nil
+}
+
+func (s *identityStore) Link(_ context.Context, userID string, i Identity, _ time.Time) error {
+	for name, u := range s.of.users {
+		if u.ID == userID {
+			s.linked[i] = name
+		}
+	}
+	return nil
+}
+
+func (s *identityStore) Unlink(_ context.Context, _ string, i Identity) error {
+	delete(s.linked, i)
+	return nil
+}
+
+func (s *identityStore) Identities(context.Context, string) ([]Identity, error) { return nil, nil }
 
 // roles are those of a set of resources.
 type roles map[string]*Role

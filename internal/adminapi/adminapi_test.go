@@ -38,6 +38,7 @@ import (
 	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/search"
+	"github.com/musterhq/muster/internal/signon"
 	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
@@ -51,6 +52,7 @@ const (
 
 // world is the API on a real store and search engine.
 type world struct {
+	signOn   *signon.Service
 	require  account.Requirement
 	t        *testing.T
 	api      *adminapi.API
@@ -133,12 +135,17 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	w.alerting(log)
 	w.sinking(log)
 	accounts := account.New(w.store, w.publisher.Catalog(), keyer, w.require, time.Now)
+	if w.signOn == nil {
+		if w.signOn, err = signon.New(signon.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
 		Keyer: keyer, Registry: w.registry, Nodes: w.store, Secrets: w.store, Live: w.live, LiveList: w.store, Results: w.store, Saved: w.store,
 		Search: engineSearch{w.engine}, Tails: w.tails, Catalog: w.publisher.Catalog(), Audit: trail, AuditLog: w.store, Notary: newNotary(t, w), Metrics: prometheus.NewRegistry(),
-		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil }, Backup: func(context.Context, io.Writer) error { return nil },
+		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil }, Backup: func(context.Context, io.Writer) error { return nil }, SignOn: w.signOn,
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
 		Stopping: make(chan struct{}), Log: log, Now: time.Now,
 		Carves: w.carves, CarveList: w.store, Vault: w.vault, Sinks: w.sinks, Redactor: w.redactor, Redactions: w.redactions,
@@ -267,6 +274,7 @@ func TestRoutes(t *testing.T) {
 	w.setUp()
 	public := map[string]bool{
 		"GET /api/v1/setup": true, "POST /api/v1/setup": true, "POST /api/v1/session": true,
+		"GET /api/v1/sign-on": true, "GET /api/v1/sign-on/{name}": true, "GET /api/v1/sign-on/{name}/callback": true,
 		"POST /api/v1/hooks/{name}": true, // which has tokens of its own
 		"POST /file_request":        true, // which asks Vault
 		"GET /healthz":              true, "GET /readyz": true,

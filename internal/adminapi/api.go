@@ -173,6 +173,7 @@ type Options struct {
 	Sinks       *sink.Manager
 	CarveList   CarveStore
 	Vault       Vault // nil without one
+	SignOn      SignOn
 	Audit       *audit.Log
 	AuditLog    AuditStore
 	Notary      AuditNotary
@@ -260,6 +261,7 @@ func New(o Options) *API {
 	a.registerRoles()
 	a.registerTokens()
 	a.registerFactors()
+	a.registerSignOn(mux)
 	a.registerSystem()
 	a.registerHealth()
 	a.registerAudit()
@@ -268,6 +270,7 @@ func New(o Options) *API {
 	a.plain(mux, "GET /readyz", account.Public, a.readyz)
 	a.plain(mux, "GET /metrics", account.SystemRead, a.metrics)
 	a.plain(mux, "GET "+BackupPath, account.SystemBackup, a.backup)
+	a.describe(BackupPath, "Make a backup, and read it: a tar, compressed with zstd", "200", "The backup; it is whole if its manifest is at its end", "application/zstd", nil)
 	a.plain(mux, "GET /debug/pprof/{profile}", account.SystemRead, a.profile)
 	a.plain(mux, "GET /api/openapi.json", account.Self, a.openapi)
 	a.plain(mux, "GET /api/v1/ca.pem", account.Self, a.caFile)
@@ -351,6 +354,18 @@ func (a *API) plain(mux *http.ServeMux, pattern string, permission account.Permi
 			a.report(r.Context(), pattern, err)
 			problem(w, err)
 		}
+	})
+}
+
+// describe adds a plain GET to the description of the API.
+func (a *API) describe(path, summary, status, answer, content string, parameters []*huma.Param) {
+	r := &huma.Response{Description: answer}
+	if content != "" {
+		r.Content = map[string]*huma.MediaType{content: {}}
+	}
+	a.huma.OpenAPI().AddOperation(&huma.Operation{
+		OperationID: operationID(http.MethodGet, strings.TrimPrefix(path, "/api/v1")), Method: http.MethodGet, Path: path, Summary: summary,
+		Parameters: parameters, Responses: map[string]*huma.Response{status: r},
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/musterhq/muster/internal/adminapi"
 	"github.com/musterhq/muster/internal/alert"
 	"github.com/musterhq/muster/internal/audit"
+	"github.com/musterhq/muster/internal/signon"
 )
 
 // shelf keeps checkpoints in memory.
@@ -225,7 +226,12 @@ func (w *world) proves(e adminapi.AuditEntry, signed audit.Checkpoint) {
 // TestUnauditedRoutes walks the route table: while the audit log cannot be
 // written, nothing that changes anything is accepted, and nothing changes.
 func TestUnauditedRoutes(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, func(w *world) {
+		var err error
+		if w.signOn, err = signon.New(signon.Options{Providers: []signon.Provider{{Name: "p", Issuer: "https://p"}}}); err != nil {
+			t.Fatal(err)
+		}
+	})
 	w.setUp()
 	secret := w.secret("servers")
 	_, n := w.enrolFrom("192.0.2.7", secret, "h1")
@@ -285,6 +291,8 @@ func TestUnauditedRoutes(t *testing.T) {
 		"PUT /api/v1/users/{name}/roles":               adminapi.UserRolesInput{Roles: []string{"auditor"}, Own: password},
 		"POST /api/v1/users/{name}/enable":             adminapi.PasswordInput{Password: password},
 		"PUT /api/v1/users/{name}/password":            adminapi.NewPasswordInput{Password: password + "2", Own: password},
+		"POST /api/v1/users/{name}/identities":         adminapi.IdentityInput{Provider: "p", Subject: "s", Own: password},
+		"POST /api/v1/users/{name}/identities/remove":  adminapi.IdentityInput{Provider: "p", Subject: "s", Own: password},
 		"POST /api/v1/session/factors":                 adminapi.FactorInput{Name: "phone", Own: password},
 		"POST /api/v1/session/factors/{id}/confirm":    adminapi.FactorCode{Code: "123456"},
 		"POST /api/v1/session/factors/{id}/remove":     adminapi.PasswordInput{Password: password},

@@ -92,6 +92,7 @@ type Server struct {
 	AlertRetention   time.Duration `yaml:"alert_retention" doc:"How long alerts are kept after they were resolved, with their history; 0 keeps all"`
 	SecretsDir       string        `yaml:"secrets_dir" doc:"Directory of the files that resources name as {file: NAME}; secrets in the data directory if empty"`
 	RequireFactor    string        `yaml:"require_second_factor" doc:"Who needs a second factor to do anything: off, approvers (who may consent to what others want), or all"`
+	SignOnFile       string        `yaml:"sign_on_file" doc:"File of OpenID Connect providers that people log in with; none if empty; see docs/access.md"`
 	EgressAllow      []string      `yaml:"egress_allow" doc:"Networks that notifiers and sinks may reach although they are not public, as 10.0.0.0/8 or 192.0.2.25; without it they reach the open internet alone"`
 	SinkDir          string        `yaml:"sink_dir" doc:"Directory of the files that sinks write; sinks/files in the data directory if empty"`
 	PublicURL        string        `yaml:"public_url" doc:"URL under which people reach the UI, for links in notifications; no links if empty"`

@@ -68,6 +68,7 @@ func TestLoad_precedence(t *testing.T) {
 		"silent_after":          {{"1h", "1h0m0s"}, {"2h", "2h0m0s"}, {"30d", "720h0m0s"}},
 		"alert_retention":       {{"1d", "24h0m0s"}, {"2h", "2h0m0s"}, {"0", "0s"}},
 		"secrets_dir":           {{"/a", "/a"}, {"/b", "/b"}, {"/c", "/c"}},
+		"sign_on_file":          {{"/a", "/a"}, {"/b", "/b"}, {"/c", "/c"}},
 		"require_second_factor": {{"off", "off"}, {"approvers", "approvers"}, {"all", "all"}},
 		"egress_allow":          {{"10.0.0.0/8", "10.0.0.0/8"}, {"10.1.2.3, ::1", "10.1.2.3,::1"}, {"[192.0.2.0/24]", "192.0.2.0/24"}},
 		"public_url":            {{"https://a", "https://a"}, {"http://b:1", "http://b:1"}, {"https://c/d", "https://c/d"}},

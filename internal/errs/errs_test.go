@@ -41,7 +41,7 @@ func TestErrors(t *testing.T) {
 
 func TestKind(t *testing.T) {
 	t.Parallel()
-	want := []string{"internal", "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "too_large", "busy", "internal"}
+	want := []string{"internal", "invalid", "unauthenticated", "forbidden", "not_found", "conflict", "too_large", "busy", "limited", "internal"}
 	for i, w := range want {
 		if got := errs.Kind(i).String(); got != w {
 			t.Errorf("kind %d is %q, want %q", i, got, w)

@@ -47,18 +47,18 @@ func insertUser(ctx context.Context, t *tx, u account.User) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO account (id, name, password_hash, roles, service, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-		u.ID, text(u.Name), u.PasswordHash, roles, flag(u.Service), micros(u.CreatedAt), micros(u.DisabledAt))
+	_, err = t.exec(ctx, `INSERT INTO account (id, name, password_hash, roles, service, origin, created_at, disabled_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		u.ID, text(u.Name), u.PasswordHash, roles, flag(u.Service), text(u.Origin), micros(u.CreatedAt), micros(u.DisabledAt))
 	return err
 }
 
 // userColumns are what scanUser reads.
-const userColumns = `id, name, password_hash, roles, service, created_at, disabled_at`
+const userColumns = `id, name, password_hash, roles, service, origin, created_at, disabled_at`
 
 func scanUser(row scanner) (u account.User, err error) {
 	var roles string
 	var service, created, disabled int64
-	if err = row.Scan(&u.ID, &u.Name, &u.PasswordHash, &roles, &service, &created, &disabled); err != nil {
+	if err = row.Scan(&u.ID, &u.Name, &u.PasswordHash, &roles, &service, &u.Origin, &created, &disabled); err != nil {
 		return u, err
 	}
 	u.Service, u.CreatedAt, u.DisabledAt = service != 0, moment(created), moment(disabled)
@@ -134,27 +134,28 @@ func (s *Store) CreateSession(ctx context.Context, hash node.KeyHash, session ac
 		if _, err := t.exec(ctx, `DELETE FROM session WHERE expires_at <= $1`, micros(session.CreatedAt)); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO session (hash, account_id, kind, created_at, expires_at, last_seen, address, agent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		_, err := t.exec(ctx, `INSERT INTO session (hash, account_id, kind, created_at, expires_at, last_seen, address, agent, factor, proved_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
 			hash[:], session.UserID, string(session.Kind), micros(session.CreatedAt), micros(session.ExpiresAt), micros(session.LastSeen),
-			text(session.Address), text(session.Agent))
+			text(session.Address), text(session.Agent), flag(session.SecondFactor), micros(session.ProvedAt))
 		return err
 	})
 	return fail("create session", err)
 }
 
 // sessionColumns are what scanSession reads.
-const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent,
+const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent, s.factor, s.proved_at,
 	(SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)`
 
 func scanSession(row scanner) (s account.Session, err error) {
 	var hash []byte
 	var roles string
-	var created, expires, seen, factors int64
-	if err = row.Scan(&hash, &s.UserID, &s.UserName, &roles, &s.Kind, &created, &expires, &seen, &s.Address, &s.Agent, &factors); err != nil {
+	var created, expires, seen, factor, proved, factors int64
+	if err = row.Scan(&hash, &s.UserID, &s.UserName, &roles, &s.Kind, &created, &expires, &seen, &s.Address, &s.Agent, &factor, &proved, &factors); err != nil {
 		return s, err
 	}
 	copy(s.Hash[:], hash)
-	s.Factor = factors > 0
+	s.SecondFactor, s.ProvedAt = factor != 0, moment(proved)
+	s.Factor = factors > 0 || s.SecondFactor
 	s.CreatedAt, s.ExpiresAt, s.LastSeen = moment(created), moment(expires), moment(seen)
 	return s, json.Unmarshal([]byte(roles), &s.Roles)
 }

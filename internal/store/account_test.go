@@ -225,3 +225,38 @@ func testFactor(t *testing.T, s *store.Store) {
 		t.Errorf("%d recovery codes without a factor", n)
 	}
 }
+
+func testIdentity(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	ok(t, s.CreateFirstUser(ctx, account.User{ID: "u1", Name: "ada", Roles: []string{"admin"}, CreatedAt: start}))
+	one, other := account.Identity{Issuer: "https://a", Subject: "1"}, account.Identity{Issuer: "https://b", Subject: "1"}
+	_, err := s.UserByIdentity(ctx, one)
+	wantKind(t, err, errs.NotFound)
+	bob := account.User{ID: "u2", Name: "bob", Roles: []string{"analyst"}, Origin: "idp", CreatedAt: start}
+	ok(t, s.CreateLinked(ctx, bob, one))
+	if diff := cmp.Diff(bob, must(s.UserByIdentity(ctx, one))(t)); diff != "" {
+		t.Errorf("user (-want +got):\n%s", diff)
+	}
+	_, err = s.UserByIdentity(ctx, other)
+	wantKind(t, err, errs.NotFound)
+	wantKind(t, s.CreateLinked(ctx, account.User{ID: "u3", Name: "carol"}, one), errs.Conflict)
+	wantKind(t, s.CreateLinked(ctx, account.User{ID: "u4", Name: "bob"}, other), errs.Conflict)
+	if users := must(s.Users(ctx))(t); len(users) != 2 {
+		t.Errorf("half a user: %+v", users)
+	}
+	wantKind(t, s.Link(ctx, "u1", one, start), errs.Conflict)
+	ok(t, s.Link(ctx, "u1", other, start))
+	if list := must(s.Identities(ctx, "u1"))(t); len(list) != 1 || list[0] != other {
+		t.Errorf("%+v", list)
+	}
+	wantKind(t, s.Unlink(ctx, "u1", one), errs.NotFound)
+	ok(t, s.Unlink(ctx, "u1", other))
+	_, err = s.UserByIdentity(ctx, other)
+	wantKind(t, err, errs.NotFound)
+	ok(t, s.CreateSession(ctx, keyHash("s"), account.Session{
+		UserID: "u2", Kind: account.Cookie, CreatedAt: start, ExpiresAt: start.Add(time.Hour), Origin: account.Origin{SecondFactor: true, ProvedAt: start},
+	}))
+	if got := must(s.SessionByHash(ctx, keyHash("s"), start))(t); !got.Factor || !got.ProvedAt.Equal(start) {
+		t.Errorf("%+v", got)
+	}
+}

@@ -179,6 +179,7 @@ func TestStore(t *testing.T) {
 		"user update":           testUserUpdate,
 		"token":                 testToken,
 		"factor":                testFactor,
+		"identity":              testIdentity,
 		"audit":                 testAudit,
 		"audit together":        testAuditTogether,
 		"registry and enroller": testRegistry,

@@ -45,7 +45,7 @@ const setupRoute = createRoute({
 const loginRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/login",
-  validateSearch: only("next"),
+  validateSearch: only("next", "sign_on"),
   beforeLoad: async ({ context }) => {
     if (await context.queryClient.ensureQueryData(sessionQuery)) throw redirect({ to: "/" });
     const setup = await context.queryClient.fetchQuery(setupQuery);

@@ -1,4 +1,4 @@
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, useRouter } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 
@@ -6,7 +6,7 @@ import { api, ApiError } from "@/api/client";
 import { sessionQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import { useTitle } from "@/lib/hooks";
-import { Button, Field, Input } from "@/ui/controls";
+import { Button, buttonClass, Field, Input } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
 import { Gate } from "./gate";
 
@@ -15,12 +15,24 @@ const route = getRouteApi("/login");
 /** A path on this site, whatever the address says. */
 const localPath = (next: string | undefined): string => (next && /^\/(?![/\\])/.test(next) ? next : "/");
 
+const providersQuery = queryOptions({
+  queryKey: ["sign-on"],
+  queryFn: ({ signal }) => api.get<{ name: string; title: string }[]>("/sign-on", undefined, signal),
+});
+
+const refusals: Record<string, string> = {
+  failed: "The sign-on did not succeed. Try again; the server's audit log says why.",
+  unknown: "You are known there, but not here. Ask an administrator to let you in.",
+  down: "That provider cannot be asked now. Try again, or log in by password.",
+};
+
 /** Whether the server asks for a code, or refused one. */
 const aboutCode = (err: unknown): boolean => err instanceof ApiError && err.status === 401 && err.items.some((i) => i.location === "code");
 
 export function LoginPage() {
   useTitle("Log in");
-  const { next } = route.useSearch() as { next?: string };
+  const { next, sign_on: refused } = route.useSearch() as { next?: string; sign_on?: string };
+  const { data: providers = [] } = useQuery(providersQuery);
   const client = useQueryClient();
   const router = useRouter();
   const [username, setUsername] = useState("");
@@ -60,9 +72,15 @@ export function LoginPage() {
             {(ids) => <Input {...ids} autoFocus autoComplete="one-time-code" inputMode="text" value={code} onChange={(e) => setCode(e.target.value)} required />}
           </Field>
         )}
+        {refused && !login.error && <ErrorNote error={refusals[refused] ?? refusals["failed"]} />}
         <Button type="submit" tone="primary" busy={login.isPending} className="mt-1 w-full">
           Log in
         </Button>
+        {providers.map((p) => (
+          <a key={p.name} href={`/api/v1/sign-on/${encodeURIComponent(p.name)}?next=${encodeURIComponent(localPath(next))}`} className={`${buttonClass()} w-full justify-center`}>
+            Log in with {p.title}
+          </a>
+        ))}
       </form>
     </Gate>
   );
