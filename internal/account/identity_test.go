@@ -35,6 +35,9 @@ func TestSignIn(t *testing.T) {
 	if again, err := a.SignIn(ctx, v); err != nil || again.Name != "bob" || !slices.Equal(again.Roles, []string{Analyst}) {
 		t.Errorf("%+v, %v", again, err)
 	}
+	if _, err := a.SetPassword(ctx, "bob", password, Session{}); !errs.Is(err, errs.Conflict) {
+		t.Errorf("a way in beside the provider: %v", err)
+	}
 	if _, err := a.Login(ctx, "bob", "", ""); !errs.Is(err, errs.Unauthenticated) {
 		t.Errorf("without a password: %v", err)
 	}

@@ -104,6 +104,9 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string, keep 
 		if u.Service {
 			return errs.New(errs.Conflict, "%s is a service account, which has tokens and no password", u.Name)
 		}
+		if u.Origin != "" {
+			return errs.New(errs.Conflict, "%s logs in by %s, and has no password here", u.Name, u.Origin)
+		}
 		u.PasswordHash = hashed
 		return nil
 	})

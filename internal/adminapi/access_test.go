@@ -234,11 +234,16 @@ func TestScope(t *testing.T) {
 		t.Errorf("%d answers show the node that may be seen", shown)
 	}
 	edgar := adminapi.NewClient(w.url, token, w.http)
-	for who, status := range map[string]int{inside.ID: 200, outside.ID: 403} {
+	for who, status := range map[string]int{inside.ID: 200, outside.ID: 400} {
 		in := adminapi.LiveInput{SQL: "SELECT version FROM osquery_info", Selector: adminapi.Selector{Nodes: []string{who}}}
 		if err := edgar.Call(t.Context(), "POST", "/live", nil, in, nil); adminapi.Status(err) != status && (err != nil || status != 200) {
 			t.Errorf("%s: %v", who, err)
 		}
+	}
+	var all adminapi.Live
+	in := adminapi.LiveInput{SQL: "SELECT version FROM osquery_info", Selector: adminapi.Selector{All: true}}
+	if err := edgar.Call(t.Context(), "POST", "/live", nil, in, &all); err != nil || all.Nodes != 1 {
+		t.Errorf("all that may be asked: %+v, %v", all, err)
 	}
 	if n := w.registry.Lookup(outside.ID); n == nil || n.Quarantined || len(n.Tags) != 1 {
 		t.Errorf("it was changed: %+v", n)

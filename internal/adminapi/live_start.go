@@ -22,7 +22,7 @@ import (
 const maxAhead = 30 * 24 * time.Hour
 
 func (a *API) startLive(ctx context.Context, in *body[LiveInput]) (*body[Live], error) {
-	nodes, err := a.targets(in.Body)
+	nodes, err := a.targets(ctx, in.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -85,10 +85,15 @@ func (a *API) refuse(ctx context.Context, action, target string, why error, deta
 }
 
 // targets returns the nodes that a live query is for.
-func (a *API) targets(in LiveInput) ([]*node.Identity, error) {
-	nodes, err := a.selected(in.Selector)
+func (a *API) targets(ctx context.Context, in LiveInput) ([]*node.Identity, error) {
+	chosen, err := a.selected(in.Selector)
 	if err != nil {
 		return nil, err
+	}
+	// All means all that the caller may ask: no word about others.
+	nodes := wherePermitted(ctx, a, account.LiveRunSaved, slices.Clone(chosen), func(n *node.Identity) string { return n.ID })
+	if hidden := len(chosen) - len(nodes); hidden > 0 && len(in.Selector.Nodes) > 0 {
+		return nil, errs.Field("selector.nodes", "%d of the nodes are not there, or your roles do not let you ask them", hidden)
 	}
 	nodes = live.Sample(nodes, in.SamplePercent)
 	switch {

@@ -211,6 +211,11 @@ func (a *API) rotateToken(ctx context.Context, owner account.User, id string, in
 }
 
 func (a *API) revokeOwnToken(ctx context.Context, in *TokenRef) (*none, error) {
+	if s := session(ctx); s.ID != in.ID { // a token may end itself
+		if err := personally(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return a.revokeToken(ctx, session(ctx).UserName, in.ID)
 }
 
