@@ -26,9 +26,9 @@ func layers() [][]string {
 		{"health"},         // how nodes fare
 		{"change", "rule"}, // how it changes, and what follows from events
 		{"httpx", "agentwire", "agentconn", "egress"}, // how both sides speak HTTP
-		{"sink", "signon"},                            // where events go, and who vouches for people
-		{"hostsql", "agent", "agenttest"},             // agents: ours, and simulated ones
-		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool", "notify"}, // adapters
+		{"sink"},                          // where events go
+		{"hostsql", "agent", "agenttest"}, // agents: ours, and simulated ones
+		{"agentapi", "adminapi", "web", "store", "stream", "search", "config", "pki", "blob", "vault", "spool", "notify", "signon"}, // adapters
 		{"app"},  // wires the server
 		{"demo"}, // a server with agents
 	}
@@ -36,11 +36,12 @@ func layers() [][]string {
 
 func beside() map[string][]string {
 	return map[string][]string{
-		"live":    {"node"},
-		"carve":   {"node", "live"},
-		"account": {"node", "audit"},
-		"alert":   {"node"},
-		"agent":   {"hostsql"},
+		"live":     {"node"},
+		"carve":    {"node", "live"},
+		"account":  {"node", "audit"},
+		"alert":    {"node"},
+		"agent":    {"hostsql"},
+		"adminapi": {"signon"},
 	}
 }
 
