@@ -249,7 +249,7 @@ function DeadLetters({ name, onClose }: { name: string; onClose: () => void }) {
                 <Ago time={l.at} />: <Agent className="text-bad">{l.reason}</Agent>
               </p>
               <Code label={`Event ${i + 1}`} className="mt-1 max-h-48">
-                {JSON.stringify(l.event, null, 2)}
+                {JSON.stringify(l.event, null, 2).split("\n").map(visible).join("\n")}
               </Code>
             </li>
           ))}
