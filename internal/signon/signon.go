@@ -324,6 +324,9 @@ func (s *Service) discover(ctx context.Context, p *Provider) (*oidc.Provider, er
 	if err != nil {
 		return nil, errs.Wrap(errs.Busy, err, "the provider "+p.Title+" cannot be asked now; log in by password, or try again")
 	}
+	if e := found.Endpoint(); !strings.HasPrefix(e.AuthURL, "https://") || !strings.HasPrefix(e.TokenURL, "https://") {
+		return nil, errs.New(errs.Busy, "the provider %s names addresses that are not https; log in by password, and tell an administrator", p.Title)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known[p.Name] = found
