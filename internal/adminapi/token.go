@@ -137,6 +137,9 @@ func (a *API) makeServiceToken(ctx context.Context, in *serviceTokenInput) (*bod
 }
 
 func (a *API) makeToken(ctx context.Context, owner account.User, in TokenInput) (*body[Token], error) {
+	if session(ctx).MustEnrol { // a token must not be a way around it
+		return nil, errs.New(errs.Forbidden, "add an authenticator first: muster user factor add, or the account page")
+	}
 	const action = "token.create"
 	target := owner.Name + "/" + in.Name
 	if err := a.prove(ctx, action, target, in.Own); err != nil {
