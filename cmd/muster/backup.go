@@ -211,15 +211,23 @@ func (k *opened) reader(r io.Reader) (io.Reader, error) {
 	return age.Decrypt(in, identities...)
 }
 
-// open opens a backup's file.
-func (k *opened) open(file string) (r io.Reader, f *os.File, err error) {
-	if f, err = os.Open(file); err != nil { //nolint:gosec // the user names the file
-		return nil, nil, err
+// read reads a backup's file by use, and sums it up.
+func (k *opened) read(file string, use func(r io.Reader) (backup.Manifest, error)) (s backupSummary, err error) {
+	f, err := os.Open(file) //nolint:gosec // the user names the file
+	if err != nil {
+		return s, err
 	}
-	if r, err = k.reader(f); err != nil {
-		return nil, nil, errors.Join(err, f.Close())
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return s, err
 	}
-	return r, f, nil
+	r, err := k.reader(f)
+	if err != nil {
+		return s, err
+	}
+	m, err := use(r)
+	return summaryOf(file, m, info.Size()), err
 }
 
 func newBackupVerifyCommand() *cobra.Command {
@@ -228,20 +236,11 @@ func newBackupVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "Check that a backup is whole and is what was put in", Args: oneArg("a backup"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, f, err := k.open(args[0])
+			s, err := k.read(args[0], backup.Verify)
 			if err != nil {
 				return err
 			}
-			defer f.Close() //nolint:errcheck // only read
-			m, err := backup.Verify(r)
-			if err != nil {
-				return err
-			}
-			info, err := f.Stat()
-			if err != nil {
-				return err
-			}
-			return printBackup(cmd, &o, summaryOf(args[0], m, info.Size()))
+			return printBackup(cmd, &o, s)
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
@@ -264,18 +263,15 @@ more: both would be the same.`,
 			if dir == "" {
 				return usagef("--data-dir is missing; say where to")
 			}
-			r, f, err := k.open(args[0])
-			if err != nil {
-				return err
+			finish := func(half string, _ backup.Manifest) error {
+				return app.FinishRestore(cmd.Context(), half, slog.New(slog.DiscardHandler))
 			}
-			defer f.Close() //nolint:errcheck // only read
-			log := slog.New(slog.DiscardHandler)
-			m, err := backup.Restore(r, dir, func(half string, _ backup.Manifest) error { return app.FinishRestore(cmd.Context(), half, log) })
+			s, err := k.read(args[0], func(r io.Reader) (backup.Manifest, error) { return backup.Restore(r, dir, finish) })
 			if err != nil {
 				return err
 			}
 			say(cmd, "restored; start it: muster serve --data-dir %s", dir)
-			return printBackup(cmd, &o, summaryOf(args[0], m, 0))
+			return printBackup(cmd, &o, s)
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")

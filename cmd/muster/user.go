@@ -169,7 +169,7 @@ func newUserPasswordCommand(t *target) *cobra.Command {
 	var o output
 	var passwordFile, ownFile string
 	cmd := &cobra.Command{
-		Use: "password [NAME]", Short: "Change a password, your own without a name; other sessions end", Args: cobra.MaximumNArgs(1),
+		Use: "password [NAME]", Short: "Change a password, your own without a name; other sessions end", Args: atMostOne("a name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "/session/password"
 			if len(args) > 0 {
@@ -201,7 +201,7 @@ func newUserSessionsCommand(t *target) *cobra.Command {
 	var end string
 	var endAll bool
 	cmd := &cobra.Command{
-		Use: "sessions [NAME]", Short: "List sessions, your own without a name, or end them", Args: cobra.MaximumNArgs(1),
+		Use: "sessions [NAME]", Short: "List sessions, your own without a name, or end them", Args: atMostOne("a name"),
 		Example: "  muster user sessions grace --end-all",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "/sessions"

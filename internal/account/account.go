@@ -184,15 +184,13 @@ func New(store Store, roles Roles, keyer node.Keyer, require Requirement, now fu
 	}
 }
 
-// lacks reports whether somebody needs a second factor and has none.
-func (a *Accounts) lacks(access Access, has bool) bool {
-	switch {
-	case has:
-		return false
-	case a.require == FactorAll:
-		return true
+// restrict takes all access from a session whose user needs a second factor and has
+// none.
+func (a *Accounts) restrict(s *Session) {
+	needs := a.require == FactorAll || a.require == FactorApproval && slices.ContainsFunc(approving(), s.May)
+	if s.MustEnrol = needs && !s.Factor; s.MustEnrol {
+		s.Access = Access{}
 	}
-	return a.require == FactorApproval && slices.ContainsFunc(approving(), access.May)
 }
 
 // first are the roles of who sets a server up: alone, one needs all there are.
@@ -203,8 +201,8 @@ func (a *Accounts) SetUp(ctx context.Context, name, password string) (User, erro
 	if err := checkNew(name, password); err != nil {
 		return User{}, err
 	}
-	var hashed string
-	if err := a.limited(ctx, func() { hashed = hash(password) }); err != nil {
+	hashed, err := a.hashed(ctx, password)
+	if err != nil {
 		return User{}, err
 	}
 	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, Roles: first(), CreatedAt: a.now()}
@@ -219,8 +217,8 @@ func (a *Accounts) Create(ctx context.Context, name, password string, roles []st
 	if err := a.CheckRoles(roles); err != nil {
 		return User{}, err
 	}
-	var hashed string
-	if err := a.limited(ctx, func() { hashed = hash(password) }); err != nil {
+	hashed, err := a.hashed(ctx, password)
+	if err != nil {
 		return User{}, err
 	}
 	u := User{ID: ident.New(), Name: name, PasswordHash: hashed, Roles: sorted(roles), CreatedAt: a.now()}
@@ -366,9 +364,8 @@ func (a *Accounts) Open(ctx context.Context, u User, kind Kind, from Origin) (se
 	if err != nil {
 		return "", s, err
 	}
-	if s.MustEnrol = a.lacks(s.Access, len(factors) > 0 || from.SecondFactor); s.MustEnrol {
-		s.Access = Access{}
-	}
+	s.Factor = len(factors) > 0 || from.SecondFactor
+	a.restrict(&s)
 	return secret, s, a.store.CreateSession(ctx, key, s)
 }
 
@@ -426,9 +423,7 @@ func (a *Accounts) Session(ctx context.Context, kind Kind, secret string) (Sessi
 		return Session{}, none
 	}
 	s.ID, s.Hash, s.Access = sessionID(key), key, a.access(s.Roles)
-	if s.MustEnrol = a.lacks(s.Access, s.Factor); s.MustEnrol {
-		s.Access = Access{}
-	}
+	a.restrict(&s)
 	if idle > seenEvery {
 		err = a.store.SeeSession(ctx, key, now)
 	}
@@ -444,6 +439,12 @@ func (a *Accounts) Close(ctx context.Context, s Session) error {
 func (a *Accounts) SetUpNeeded(ctx context.Context) (bool, error) {
 	has, err := a.store.HasUsers(ctx)
 	return !has, err
+}
+
+// hashed hashes a password when few others are hashed.
+func (a *Accounts) hashed(ctx context.Context, password string) (hashed string, err error) {
+	err = a.limited(ctx, func() { hashed = hash(password) })
+	return hashed, err
 }
 
 // limited runs f when few others run.

@@ -32,16 +32,15 @@ type Limits struct {
 	MaxNodes int
 }
 
-// RoleSpec is a role as people write it. What is nil is not said.
-type RoleSpec struct {
-	Name         string
-	Description  string
-	Permissions  []string // patterns: node.read, live.*, *
-	Selector     string   // "" for all nodes
-	LiveTier     *int
-	ScheduleTier *int
-	RowTier      *int
-	MaxNodes     int
+// Scope is what a role gives, or what is left to a token of what its owner can do,
+// as people write it. What is nil is not said.
+type Scope struct {
+	Permissions  []string `json:"permissions,omitempty"` // patterns: node.read, live.*, *
+	Selector     string   `json:"selector,omitempty"`    // "" for all nodes
+	LiveTier     *int     `json:"live_tier,omitempty"`
+	ScheduleTier *int     `json:"schedule_tier,omitempty"`
+	RowTier      *int     `json:"row_tier,omitempty"`
+	MaxNodes     int      `json:"max_nodes,omitempty"`
 }
 
 // DefaultTier is the highest tier of a role that names none: what everybody may
@@ -49,20 +48,20 @@ type RoleSpec struct {
 const DefaultTier = policy.Internal
 
 // NewRole makes a role. An error names the field.
-func NewRole(spec RoleSpec) (*Role, error) {
-	r := &Role{Name: spec.Name, Description: spec.Description, Limits: Limits{LiveTier: DefaultTier, ScheduleTier: DefaultTier, RowTier: DefaultTier}}
-	if slices.ContainsFunc(Builtin(), func(b *Role) bool { return b.Name == spec.Name }) {
-		return nil, errs.Field("name", "%s is one of Muster's own roles; choose another name", spec.Name)
+func NewRole(name, description string, s Scope) (*Role, error) {
+	r := &Role{Name: name, Description: description, Limits: Limits{LiveTier: DefaultTier, ScheduleTier: DefaultTier, RowTier: DefaultTier}}
+	if slices.ContainsFunc(Builtin(), func(b *Role) bool { return b.Name == name }) {
+		return nil, errs.Field("name", "%s is one of Muster's own roles; choose another name", name)
 	}
-	if err := r.read(spec); err != nil {
+	if err := r.read(s); err != nil {
 		return nil, err
 	}
 	return r, r.check()
 }
 
-// read takes over what a spec says.
-func (r *Role) read(spec RoleSpec) error {
-	for _, pattern := range spec.Permissions {
+// read takes over what a scope says.
+func (r *Role) read(s Scope) error {
+	for _, pattern := range s.Permissions {
 		means := expand(pattern)
 		if len(means) == 0 {
 			return errs.Field("permissions", "%q is no permission; there are %s", pattern, words(Permissions()))
@@ -72,22 +71,22 @@ func (r *Role) read(spec RoleSpec) error {
 	if len(r.Permissions) == 0 {
 		return errs.Field("permissions", "is empty; write some, as node.read or live.*")
 	}
-	if spec.Selector != "" {
-		where, err := node.ParseWhere("selector", spec.Selector)
+	if s.Selector != "" {
+		where, err := node.ParseWhere("selector", s.Selector)
 		if err != nil {
 			return err
 		}
 		r.Where = &where
 	}
-	if spec.MaxNodes < 0 {
+	if s.MaxNodes < 0 {
 		return errs.Field("max_nodes", "must not be negative")
 	}
-	r.MaxNodes = spec.MaxNodes
+	r.MaxNodes = s.MaxNodes
 	for _, t := range []struct {
 		field string
 		from  *int
 		to    *policy.Tier
-	}{{"live_tier", spec.LiveTier, &r.LiveTier}, {"schedule_tier", spec.ScheduleTier, &r.ScheduleTier}, {"row_tier", spec.RowTier, &r.RowTier}} {
+	}{{"live_tier", s.LiveTier, &r.LiveTier}, {"schedule_tier", s.ScheduleTier, &r.ScheduleTier}, {"row_tier", s.RowTier, &r.RowTier}} {
 		if t.from == nil {
 			continue
 		}

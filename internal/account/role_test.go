@@ -37,29 +37,25 @@ func TestBuiltin(t *testing.T) {
 func TestNewRole(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		spec  RoleSpec
+		spec  Scope
 		field string // of the error
 		want  string // permissions
 	}{
-		{RoleSpec{Permissions: []string{"node.read", "live.*"}}, "", "live.approve live.read live.run live.run_saved node.read"},
-		{RoleSpec{Permissions: []string{"live.run"}, Selector: "tag = edge", LiveTier: new(2), MaxNodes: 5}, "", "live.run live.run_saved"},
-		{RoleSpec{Permissions: []string{"change.approve", "change.write"}}, "", "change.approve change.write"},
-		{RoleSpec{}, "permissions", ""},
-		{RoleSpec{Permissions: []string{"node.reed"}}, "permissions", ""},
-		{RoleSpec{Permissions: []string{"self"}}, "permissions", ""},
-		{RoleSpec{Permissions: []string{"*"}}, "permissions", ""}, // approves, and governs
-		{RoleSpec{Permissions: []string{"govern.write", "live.approve"}}, "permissions", ""},
-		{RoleSpec{Permissions: []string{"node.read"}, Selector: "tag ="}, "selector", ""},
-		{RoleSpec{Permissions: []string{"node.read", "audit.read"}, Selector: "tag = edge"}, "selector", ""},
-		{RoleSpec{Permissions: []string{"node.read"}, RowTier: new(4)}, "row_tier", ""},
-		{RoleSpec{Permissions: []string{"node.read"}, LiveTier: new(-1)}, "live_tier", ""},
-		{RoleSpec{Permissions: []string{"node.read"}, MaxNodes: -1}, "max_nodes", ""},
-		{RoleSpec{Name: Admin, Permissions: []string{"node.read"}}, "name", ""},
+		{Scope{Permissions: []string{"node.read", "live.*"}}, "", "live.approve live.read live.run live.run_saved node.read"},
+		{Scope{Permissions: []string{"live.run"}, Selector: "tag = edge", LiveTier: new(2), MaxNodes: 5}, "", "live.run live.run_saved"},
+		{Scope{Permissions: []string{"change.approve", "change.write"}}, "", "change.approve change.write"},
+		{Scope{}, "permissions", ""},
+		{Scope{Permissions: []string{"node.reed"}}, "permissions", ""},
+		{Scope{Permissions: []string{"self"}}, "permissions", ""},
+		{Scope{Permissions: []string{"*"}}, "permissions", ""}, // approves, and governs
+		{Scope{Permissions: []string{"govern.write", "live.approve"}}, "permissions", ""},
+		{Scope{Permissions: []string{"node.read"}, Selector: "tag ="}, "selector", ""},
+		{Scope{Permissions: []string{"node.read", "audit.read"}, Selector: "tag = edge"}, "selector", ""},
+		{Scope{Permissions: []string{"node.read"}, RowTier: new(4)}, "row_tier", ""},
+		{Scope{Permissions: []string{"node.read"}, LiveTier: new(-1)}, "live_tier", ""},
+		{Scope{Permissions: []string{"node.read"}, MaxNodes: -1}, "max_nodes", ""},
 	} {
-		if c.spec.Name == "" {
-			c.spec.Name = "r"
-		}
-		r, err := NewRole(c.spec)
+		r, err := NewRole("r", "", c.spec)
 		if c.field != "" {
 			if e, ok := errors.AsType[*errs.Error](err); !ok || e.Field != c.field {
 				t.Errorf("%+v: %v", c.spec, err)
@@ -74,12 +70,15 @@ func TestNewRole(t *testing.T) {
 			t.Errorf("%+v: %s", c.spec, got)
 		}
 	}
+	_, err := NewRole(Admin, "", Scope{Permissions: []string{"node.read"}})
+	if e, ok := errors.AsType[*errs.Error](err); !ok || e.Field != "name" {
+		t.Errorf("the name of one of Muster's own: %v", err)
+	}
 }
 
-func role(t *testing.T, s RoleSpec) *Role {
+func role(t *testing.T, s Scope) *Role {
 	t.Helper()
-	s.Name = "r"
-	r, err := NewRole(s)
+	r, err := NewRole("r", "", s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +94,8 @@ func TestAccess(t *testing.T) {
 	t.Parallel()
 	edge, core := identity("e", "edge"), identity("c", "core")
 	a := NewAccess([]*Role{
-		role(t, RoleSpec{Permissions: []string{"node.read", "event.read"}, RowTier: new(1)}),
-		role(t, RoleSpec{Permissions: []string{"live.run", "event.read"}, Selector: "tag = edge", LiveTier: new(2), RowTier: new(3), MaxNodes: 2}),
+		role(t, Scope{Permissions: []string{"node.read", "event.read"}, RowTier: new(1)}),
+		role(t, Scope{Permissions: []string{"live.run", "event.read"}, Selector: "tag = edge", LiveTier: new(2), RowTier: new(3), MaxNodes: 2}),
 	})
 	if !a.May(LiveRun) || a.Everywhere(LiveRun) || !a.Everywhere(NodeRead) || a.May(NodeWrite) || !a.May(Self) || (Access{}).May(NodeRead) || !(Access{}).May(Public) {
 		t.Error("permissions")
@@ -127,7 +126,7 @@ func TestAccess(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
-	few := a.Narrow(role(t, RoleSpec{Permissions: []string{"live.run", "node.write"}, Selector: "id = e*", LiveTier: new(1), MaxNodes: 1}))
+	few := a.Narrow(role(t, Scope{Permissions: []string{"live.run", "node.write"}, Selector: "id = e*", LiveTier: new(1), MaxNodes: 1}))
 	if few.May(NodeRead) || few.May(NodeWrite) || !few.On(LiveRun, edge) || few.On(LiveRun, identity("f", "edge")) || few.On(LiveRun, core) ||
 		few.Ask(LiveRun, 2, []*node.Identity{edge}) == nil || few.Ask(LiveRun, 1, []*node.Identity{edge}) != nil ||
 		few.Ask(LiveRun, 0, []*node.Identity{edge, identity("e2", "edge")}) == nil {

@@ -37,31 +37,18 @@ type Token struct {
 	Hash node.KeyHash
 }
 
-// Scope is what is left to a token of what its owner can do. What is not said is
-// not narrowed.
-type Scope struct {
-	Permissions  []string `json:"permissions,omitempty"` // patterns: node.read, live.*
-	Selector     string   `json:"selector,omitempty"`
-	LiveTier     *int     `json:"live_tier,omitempty"`
-	ScheduleTier *int     `json:"schedule_tier,omitempty"`
-	RowTier      *int     `json:"row_tier,omitempty"`
-	MaxNodes     int      `json:"max_nodes,omitempty"`
-}
-
 // forPeople are permissions that no token has: consent, and whoever makes people
 // and tokens, are persons.
 func forPeople() []Permission { return append(approving(), UserWrite) }
 
-// role reads the scope. An error names the field.
+// role reads the scope of a token: what is not said is not narrowed. An error names
+// the field.
 func (s Scope) role() (*Role, error) {
 	r := &Role{Limits: Limits{LiveTier: policy.Dangerous, ScheduleTier: policy.Dangerous, RowTier: policy.Dangerous}}
-	patterns := s.Permissions
-	if len(patterns) == 0 {
-		patterns = []string{"*"}
+	if len(s.Permissions) == 0 {
+		s.Permissions = []string{"*"}
 	}
-	if err := r.read(RoleSpec{
-		Permissions: patterns, Selector: s.Selector, LiveTier: s.LiveTier, ScheduleTier: s.ScheduleTier, RowTier: s.RowTier, MaxNodes: s.MaxNodes,
-	}); err != nil {
+	if err := r.read(s); err != nil {
 		return nil, err
 	}
 	r.Permissions = slices.DeleteFunc(r.Permissions, func(p Permission) bool { return slices.Contains(forPeople(), p) })

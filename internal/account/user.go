@@ -96,8 +96,8 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string, keep 
 	if err := checkPassword(password); err != nil {
 		return User{}, err
 	}
-	var hashed string
-	if err := a.limited(ctx, func() { hashed = hash(password) }); err != nil {
+	hashed, err := a.hashed(ctx, password)
+	if err != nil {
 		return User{}, err
 	}
 	u, err := a.store.UpdateUser(ctx, name, func(u *User, _ []User) error {

@@ -36,6 +36,7 @@ import (
 	"github.com/musterhq/muster/internal/resource"
 	"github.com/musterhq/muster/internal/rollout"
 	"github.com/musterhq/muster/internal/rule"
+	"github.com/musterhq/muster/internal/signon"
 	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/trigger"
 )
@@ -173,7 +174,7 @@ type Options struct {
 	Sinks       *sink.Manager
 	CarveList   CarveStore
 	Vault       Vault // nil without one
-	SignOn      SignOn
+	SignOn      *signon.Service
 	Audit       *audit.Log
 	AuditLog    AuditStore
 	Notary      AuditNotary
@@ -291,19 +292,22 @@ func (a *API) Routes() []Route { return slices.Clone(a.routes) }
 // routeKey is where an operation's metadata holds its route.
 const routeKey = "route"
 
+// base is where the API's operations begin.
+const base = "/api/v1"
+
 // register adds an operation: how it is called, what it needs, what it does.
 func register[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
-	registerLimited(a, Route{method, "/api/v1" + path, permission, false}, summary, maxBody, handle)
+	registerLimited(a, Route{method, base + path, permission, false}, summary, maxBody, handle)
 }
 
 // registerLarge is register for an operation that takes whole sets of files.
 func registerLarge[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
-	registerLimited(a, Route{method, "/api/v1" + path, permission, false}, summary, maxLargeBody, handle)
+	registerLimited(a, Route{method, base + path, permission, false}, summary, maxLargeBody, handle)
 }
 
 func registerLimited[I, O any](a *API, r Route, summary string, limit int64, handle func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{
-		OperationID: operationID(r.Method, strings.TrimPrefix(r.Path, "/api/v1")), Method: r.Method, Path: r.Path, Summary: summary,
+		OperationID: operationID(r.Method, r.Path), Method: r.Method, Path: r.Path, Summary: summary,
 		Metadata: map[string]any{routeKey: r}, MaxBodyBytes: limit,
 		Description:                  r.needs(),
 		RejectUnknownQueryParameters: true,
@@ -330,9 +334,9 @@ func (r Route) needs() string {
 	return "Needs the permission " + string(r.Permission) + "."
 }
 
-// operationID makes get-nodes-id of GET /nodes/{id}.
+// operationID makes get-nodes-id of GET /api/v1/nodes/{id}.
 func operationID(method, path string) string {
-	words := strings.FieldsFunc(path, func(r rune) bool { return strings.ContainsRune("/{}", r) })
+	words := strings.FieldsFunc(strings.TrimPrefix(path, base), func(r rune) bool { return strings.ContainsRune("/{}", r) })
 	return strings.ToLower(method) + "-" + strings.Join(words, "-")
 }
 
@@ -364,7 +368,7 @@ func (a *API) describe(path, summary, status, answer, content string, parameters
 		r.Content = map[string]*huma.MediaType{content: {}}
 	}
 	a.huma.OpenAPI().AddOperation(&huma.Operation{
-		OperationID: operationID(http.MethodGet, strings.TrimPrefix(path, "/api/v1")), Method: http.MethodGet, Path: path, Summary: summary,
+		OperationID: operationID(http.MethodGet, path), Method: http.MethodGet, Path: path, Summary: summary,
 		Parameters: parameters, Responses: map[string]*huma.Response{status: r},
 	})
 }

@@ -88,7 +88,7 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 		}
 		body = bytes.NewReader(b)
 	}
-	target := c.url + "/api/v1" + path
+	target := c.url + base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}

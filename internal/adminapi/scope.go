@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/errs"
@@ -18,7 +17,7 @@ import (
 // registerScoped is register for an operation that answers about the nodes alone
 // that its caller's roles mean. All others take a permission for every node.
 func registerScoped[I, O any](a *API, permission account.Permission, method, path, summary string, handle func(context.Context, *I) (*O, error)) {
-	registerLimited(a, Route{method, "/api/v1" + path, permission, true}, summary, maxBody, handle)
+	registerLimited(a, Route{method, base + path, permission, true}, summary, maxBody, handle)
 }
 
 // scope returns the ids of the nodes for which the caller has a permission; nil for
@@ -143,8 +142,8 @@ type queryTiers struct {
 	tiers map[string]policy.Tier
 }
 
-// of returns the tiers of the plan that is served. A query that is not known, as of
-// a pack that is gone, has the highest.
+// of returns the tiers of the plan that is served; of texts of one name the higher
+// holds. A query that is not known, as of a pack that is gone, has the highest.
 func (q *queryTiers) of(a *API) (func(query string) policy.Tier, error) {
 	plan := a.Catalog.Plan()
 	q.mu.Lock()
@@ -152,7 +151,8 @@ func (q *queryTiers) of(a *API) (func(query string) policy.Tier, error) {
 	if q.plan != plan {
 		tiers := map[string]policy.Tier{event.FindingQuery: policy.Harmless, event.StatusQuery: policy.Internal}
 		for _, s := range []*resource.Snapshot{plan.Base, plan.Newest()} {
-			if err := addTiers(tiers, a.Policy, s, a.Now()); err != nil {
+			err := s.JudgeEventQueries(a.Policy, a.Now(), func(name string, v policy.Verdict) { tiers[name] = max(tiers[name], v.Tier) })
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -165,19 +165,6 @@ func (q *queryTiers) of(a *API) (func(query string) policy.Tier, error) {
 		}
 		return policy.Dangerous
 	}, nil
-}
-
-// addTiers adds the tiers of a snapshot's queries; of texts of one name the higher
-// holds.
-func addTiers(tiers map[string]policy.Tier, shipped *policy.Engine, s *resource.Snapshot, now time.Time) error {
-	own, err := shipped.With(s.Set().Rules(now))
-	if err != nil {
-		return err
-	}
-	for name, sql := range s.Set().EventQueries() {
-		tiers[name] = max(tiers[name], own.Query(policy.Query{SQL: sql}).Tier)
-	}
-	return own.Close()
 }
 
 // wherePermitted keeps what the caller may see of a list.

@@ -3,7 +3,6 @@ package adminapi
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -14,16 +13,6 @@ import (
 	"github.com/musterhq/muster/internal/httpx"
 	"github.com/musterhq/muster/internal/signon"
 )
-
-// SignOn sends people to providers and takes them back; see signon.Service.
-type SignOn interface {
-	Begin(ctx context.Context, name, next string, prove bool) (to, kept string, err error)
-	End(ctx context.Context, name, kept string, query url.Values) (signon.Person, error)
-	// Issuer returns a provider's issuer; NotFound without one.
-	Issuer(name string) (string, error)
-	// Names returns the providers, by name, with their titles.
-	Names() [][2]string
-}
 
 func (a *API) registerSignOn(mux *http.ServeMux) {
 	register(a, account.Public, http.MethodGet, "/sign-on", "List providers of sign-on", a.listProviders)
@@ -47,8 +36,8 @@ type SignOnProvider struct {
 
 func (a *API) listProviders(context.Context, *none) (*body[[]SignOnProvider], error) {
 	out := []SignOnProvider{}
-	for _, p := range a.SignOn.Names() {
-		out = append(out, SignOnProvider{p[0], p[1]})
+	for _, p := range a.SignOn.Providers {
+		out = append(out, SignOnProvider{p.Name, p.Title})
 	}
 	return &body[[]SignOnProvider]{out}, nil
 }
@@ -65,8 +54,6 @@ func (a *API) wayCookie(value string, life time.Duration) *http.Cookie {
 	}
 }
 
-const wayLife = 10 * time.Minute
-
 func (a *API) beginSignOn(w http.ResponseWriter, r *http.Request) error {
 	next := r.URL.Query().Get("next")
 	if !localPath(next) {
@@ -76,7 +63,7 @@ func (a *API) beginSignOn(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return a.notSignedOn(w, r, err)
 	}
-	http.SetCookie(w, a.wayCookie(kept, wayLife))
+	http.SetCookie(w, a.wayCookie(kept, signon.WayLife))
 	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // to where the operator says
 	return nil
 }

@@ -19,10 +19,7 @@ type Role struct {
 }
 
 func (r *Role) role(o Object) (*account.Role, error) {
-	return account.NewRole(account.RoleSpec{
-		Name: o.Name, Description: o.Description, Permissions: r.Permissions, Selector: r.Selector,
-		LiveTier: r.LiveTier, ScheduleTier: r.ScheduleTier, RowTier: r.RowTier, MaxNodes: r.MaxNodes,
-	})
+	return account.NewRole(o.Name, o.Description, account.Scope(*r))
 }
 
 func (r *Role) check(c *checker) {

@@ -435,6 +435,19 @@ func (s *Set) EventQueries() iter.Seq2[string, string] {
 	}
 }
 
+// JudgeEventQueries calls yield with what the policy says of each query that gives
+// events, by its name there, under the snapshot's own rules.
+func (s *Snapshot) JudgeEventQueries(shipped *policy.Engine, now time.Time, yield func(name string, v policy.Verdict)) error {
+	own, err := shipped.With(s.set.Rules(now))
+	if err != nil {
+		return err
+	}
+	for name, sql := range s.set.EventQueries() {
+		yield(name, own.Query(policy.Query{SQL: sql}))
+	}
+	return own.Close()
+}
+
 // MatchName reports whether a name fits a pattern, in which * is any text.
 func MatchName(pattern, name string) bool {
 	first, rest, star := strings.Cut(pattern, "*")

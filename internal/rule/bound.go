@@ -3,7 +3,6 @@ package rule
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -122,7 +121,7 @@ func (s *schedule) widen(found map[Group]*Bound, g Group, seconds int) map[Group
 
 func latestFirst(found map[Group]*Bound) []Bound {
 	out := make([]Bound, 0, len(found))
-	for b := range maps.Values(found) {
+	for _, b := range found {
 		out = append(out, *b)
 	}
 	slices.SortFunc(out, func(x, y Bound) int { return cmp.Or(cmp.Compare(y.Worst, x.Worst), x.compare(y.Group)) })

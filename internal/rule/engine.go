@@ -162,14 +162,8 @@ func (e *Engine) tablesOf(ctx context.Context, plan *resource.Plan) func(tables 
 func QueryTables(engine *policy.Engine, now time.Time, snapshots ...*resource.Snapshot) (map[string][]string, error) {
 	reads := map[string][]string{}
 	for _, s := range snapshots {
-		own, err := engine.With(s.Set().Rules(now))
+		err := s.JudgeEventQueries(engine, now, func(name string, v policy.Verdict) { reads[name] = append(reads[name], v.Tables...) })
 		if err != nil {
-			return reads, err
-		}
-		for name, sql := range s.Set().EventQueries() {
-			reads[name] = append(reads[name], own.Query(policy.Query{SQL: sql}).Tables...)
-		}
-		if err := own.Close(); err != nil {
 			return reads, err
 		}
 	}

@@ -48,8 +48,8 @@ type Service struct {
 const (
 	timeout  = 15 * time.Second
 	maxReply = 1 << 20
-	// wayLife is how long somebody may take at the provider.
-	wayLife = 10 * time.Minute
+	// WayLife is how long somebody may take at the provider.
+	WayLife = 10 * time.Minute
 	// leeway is what clocks may differ.
 	leeway = time.Minute
 	// fresh is how old a proof at the provider may be that is asked for anew.
@@ -87,22 +87,21 @@ func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	return answer, err
 }
 
-// Names returns the providers, by name, with their titles.
-func (s *Service) Names() [][2]string {
-	list := [][2]string{}
-	for _, p := range s.Providers {
-		list = append(list, [2]string{p.Name, p.Title})
-	}
-	return list
-}
-
 // Issuer returns a provider's issuer; NotFound without one.
 func (s *Service) Issuer(name string) (string, error) {
+	p, err := s.provider(name)
+	if err != nil {
+		return "", err
+	}
+	return p.Issuer, nil
+}
+
+func (s *Service) provider(name string) (*Provider, error) {
 	i := slices.IndexFunc(s.Providers, func(p Provider) bool { return p.Name == name })
 	if i < 0 {
-		return "", errs.New(errs.NotFound, "there is no provider %s; sign_on_file names them", name)
+		return nil, errs.New(errs.NotFound, "there is no provider %s; sign_on_file names them", name)
 	}
-	return s.Providers[i].Issuer, nil
+	return &s.Providers[i], nil
 }
 
 // way is what the browser keeps, sealed, while its person is at the provider.
@@ -126,7 +125,7 @@ func (s *Service) Begin(ctx context.Context, name, next string, prove bool) (to,
 	}
 	w := way{
 		Provider: p.Name, State: ident.Secret(), Nonce: ident.Secret(), Verifier: oauth2.GenerateVerifier(), Next: next, Prove: prove,
-		Until: s.Now().Add(wayLife).Unix(),
+		Until: s.Now().Add(WayLife).Unix(),
 	}
 	b, err := json.Marshal(w)
 	if err != nil {
@@ -288,11 +287,10 @@ func plain(text string) string {
 
 // client returns a provider with how to speak to it.
 func (s *Service) client(ctx context.Context, name string) (*Provider, *oauth2.Config, error) {
-	i := slices.IndexFunc(s.Providers, func(p Provider) bool { return p.Name == name })
-	if i < 0 {
-		return nil, nil, errs.New(errs.NotFound, "there is no such provider")
+	p, err := s.provider(name)
+	if err != nil {
+		return nil, nil, err
 	}
-	p := &s.Providers[i]
 	discovered, err := s.discover(ctx, p)
 	if err != nil {
 		return nil, nil, err

@@ -136,11 +136,8 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 	return s, nil
 }
 
-// newServer starts the embedded server.
+// newServer starts the embedded server. MaxBytes must be set.
 func newServer(o Options) (*server.Server, error) {
-	if o.MaxBytes == 0 {
-		o.MaxBytes = DefaultMaxBytes
-	}
 	s, err := server.NewServer(&server.Options{
 		ServerName: "muster", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: o.Dir, SyncAlways: true,

@@ -9,7 +9,7 @@ import { plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { Agent } from "@/lib/text";
 import { Button, CopyButton, Field, Input } from "@/ui/controls";
-import { Ago, Badge, Card, Code, ErrorNote, Facts, Loading, Notice, PageHeader } from "@/ui/display";
+import { Ago, Badge, Card, Code, ErrorNote, Facts, Notice, PageHeader } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
 import { head, line, Section } from "@/ui/section";
 
@@ -47,12 +47,16 @@ function Factors({ onAdd, onRecovery }: { onAdd: () => void; onRecovery: () => v
   const [removing, setRemoving] = useState<string | null>(null);
   return (
     <>
-      <Card
-        flush
+      <Section
         title="Authenticators"
+        query={{ ...query, data: list?.factors }}
+        what="The authenticators"
+        empty={
+          <p className="px-4 py-3 text-sm text-fg-3">None: your password alone lets you in. An app on your phone that shows codes makes a stolen password worthless.</p>
+        }
         actions={
           <>
-            {(query.data?.factors.length ?? 0) > 0 && (
+            {(list?.factors.length ?? 0) > 0 && (
               <Button size="sm" onClick={onRecovery}>
                 New recovery codes
               </Button>
@@ -63,49 +67,44 @@ function Factors({ onAdd, onRecovery }: { onAdd: () => void; onRecovery: () => v
           </>
         }
       >
-        {query.error && <ErrorNote error={query.error} title="The authenticators could not be loaded" onRetry={() => void query.refetch()} />}
-        {query.isPending && <Loading lines={2} />}
-        {list &&
-          (list.factors.length === 0 ? (
-            <p className="px-4 py-3 text-sm text-fg-3">None: your password alone lets you in. An app on your phone that shows codes makes a stolen password worthless.</p>
-          ) : (
-            <>
-              <table className="w-full text-sm" aria-label="Authenticators">
-                <thead>
-                  <tr className={head}>
-                    <th>Name</th>
-                    <th>Since</th>
-                    <th>Last used</th>
-                    <th>
-                      <span className="sr-only">Actions</span>
-                    </th>
+        {(factors) => (
+          <>
+            <table className="w-full text-sm" aria-label="Authenticators">
+              <thead>
+                <tr className={head}>
+                  <th>Name</th>
+                  <th>Since</th>
+                  <th>Last used</th>
+                  <th>
+                    <span className="sr-only">Actions</span>
+                  </th>
+                </tr>
+              </thead>
+              <tbody>
+                {factors.map((f) => (
+                  <tr key={f.id} className={line}>
+                    <td>
+                      <Agent>{f.name}</Agent>
+                    </td>
+                    <td className="text-fg-2">
+                      <Ago time={f.created_at} />
+                    </td>
+                    <td className="text-fg-2">
+                      <Ago time={f.last_used} />
+                    </td>
+                    <td className="text-right">
+                      <Button size="sm" tone="danger" onClick={() => setRemoving(f.id)}>
+                        Remove
+                      </Button>
+                    </td>
                   </tr>
-                </thead>
-                <tbody>
-                  {list.factors.map((f) => (
-                    <tr key={f.id} className={line}>
-                      <td>
-                        <Agent>{f.name}</Agent>
-                      </td>
-                      <td className="text-fg-2">
-                        <Ago time={f.created_at} />
-                      </td>
-                      <td className="text-fg-2">
-                        <Ago time={f.last_used} />
-                      </td>
-                      <td className="text-right">
-                        <Button size="sm" tone="danger" onClick={() => setRemoving(f.id)}>
-                          Remove
-                        </Button>
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-              <p className="border-t border-line px-4 py-2 text-xs text-fg-3">{plural(list.recovery_codes_left, "recovery code")} left</p>
-            </>
-          ))}
-      </Card>
+                ))}
+              </tbody>
+            </table>
+            <p className="border-t border-line px-4 py-2 text-xs text-fg-3">{plural(list?.recovery_codes_left ?? 0, "recovery code")} left</p>
+          </>
+        )}
+      </Section>
       {removing && <RemoveDialog id={removing} onClose={() => setRemoving(null)} />}
     </>
   );
