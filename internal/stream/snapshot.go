@@ -84,7 +84,6 @@ func Restore(ctx context.Context, o Options, config []byte, r io.Reader) error {
 	if err := json.Unmarshal(config, &c); err != nil || c.Name != streamName {
 		return errs.New(errs.Invalid, "the stream's own description is damaged")
 	}
-	o.MaxBytes = c.MaxBytes // as it was: a server may be set to keep more than by default
 	srv, err := newServer(o)
 	if err != nil {
 		return err

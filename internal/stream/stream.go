@@ -136,12 +136,14 @@ func Open(ctx context.Context, o Options) (_ *Stream, err error) {
 	return s, nil
 }
 
-// newServer starts the embedded server. MaxBytes must be set.
+// newServer starts the embedded server. It has one stream, whose own MaxBytes is
+// the bound. A bound of the server's as well would keep a stream from being
+// restored, or opened to be made smaller, that has room for more than it.
 func newServer(o Options) (*server.Server, error) {
 	s, err := server.NewServer(&server.Options{
 		ServerName: "muster", DontListen: true, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: o.Dir, SyncAlways: true,
-		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: o.MaxBytes + maxPayload,
+		JetStreamMaxMemory: 16 << 20, JetStreamMaxStore: 1 << 62,
 		MaxPayload: maxPayload, MaxPending: 4 * maxPayload,
 	})
 	if err != nil {

@@ -848,7 +848,7 @@ func TestFollow(t *testing.T) {
 // the copy where it was.
 func TestSnapshot(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	s, err := Open(t.Context(), Options{Dir: t.TempDir(), Log: log})
+	s, err := Open(t.Context(), Options{Dir: t.TempDir(), MaxBytes: 2 * DefaultMaxBytes, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -908,7 +908,7 @@ func TestSnapshot(t *testing.T) {
 	if err := Restore(t.Context(), Options{Dir: dir, Log: log}, config, bytes.NewReader(copied.Bytes())); err != nil {
 		t.Fatal(err)
 	}
-	other, err := Open(t.Context(), Options{Dir: dir, Log: log})
+	other, err := Open(t.Context(), Options{Dir: dir, Log: log}) // a smaller one than it was
 	if err != nil {
 		t.Fatal(err)
 	}
