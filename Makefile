@@ -30,9 +30,10 @@ ui: $(UI) ## build the UI, if it changed
 $(UI): $(UI_SRC)
 	cd web && npm ci --no-audit --no-fund && npm run build
 
-# SQLite, C translated to Go, is half of what tests compute, and four times as slow
-# under the race detector, which is there for our code and how it calls SQLite.
-RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false
+# SQLite, C translated to Go, and the hashing of passwords are most of what tests
+# compute, and four times as slow under the race detector, which is there for our
+# code and how it calls them.
+RACE := -race -gcflags=modernc.org/sqlite/lib=-race=false -gcflags=golang.org/x/crypto/argon2=-race=false
 
 .PHONY: test
 test: deps build bin/versitygw ## install what tests need, and run them all
