@@ -13,7 +13,7 @@ import (
 
 func newConfigCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Explain and check the server's settings", Args: noArgs, RunE: help}
-	cmd.AddCommand(newConfigKeysCommand(), newConfigCheckCommand(), newConfigShowCommand())
+	cmd.AddCommand(newConfigKeysCommand(), newConfigCheckCommand(), newConfigShowCommand(), newConfigExplainCommand())
 	return cmd
 }
 
@@ -36,29 +36,54 @@ func printKeys(cmd *cobra.Command, o *output, keys []config.Key) error {
 }
 
 func newConfigCheckCommand() *cobra.Command {
-	var file string
-	cmd := &cobra.Command{
-		Use: "check", Short: "Check a configuration without starting", Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if file == "" {
-				return usagef("--config is missing")
-			}
-			cfg, err := config.Load(file, os.LookupEnv, nil)
+	return &cobra.Command{
+		Use: "check FILE", Short: "Check a configuration without starting", Args: oneArg("a file of settings"),
+		Long: `Check a file of settings, with the MUSTER_ variables that are set beside it. All that
+is wrong is told, each with its line. Exit code 1 says that something is.`,
+		Example: "  muster config check /etc/muster/muster.yaml",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := config.Load(args[0], os.LookupEnv, nil)
 			if err != nil {
 				return &exit{exitFailed, err}
 			}
 			if _, err := agentapi.ParseAliases(cfg.AgentAliases); err != nil {
 				return &exit{exitFailed, fmt.Errorf("agent_aliases: %w", err)}
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", file)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is good\n", args[0])
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&file, "config", "", "file of settings, YAML")
+}
+
+func newConfigExplainCommand() *cobra.Command {
+	var o output
+	cmd := &cobra.Command{
+		Use: "explain KEY", Short: "Explain one setting: its type, bounds, default, and an example", Args: oneArg("a key; see muster config keys"),
+		Example: "  muster config explain node_ttl",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			e, err := config.Explain(strings.ReplaceAll(strings.TrimLeft(args[0], "-"), "-", "_"))
+			if err != nil {
+				return &exit{exitNotFound, err}
+			}
+			return o.document(cmd, e, func() error {
+				return printTable(cmd.OutOrStdout(), []string{e.Name, ""}, [][]string{
+					{"meaning", e.Doc},
+					{"type", e.Type},
+					{"bounds", e.Bounds},
+					{"default", e.Default},
+					{"in the file", e.Example},
+					{"flag", "--" + e.Flag},
+					{"variable", e.Env},
+				})
+			})
+		},
+	}
+	o.flag(cmd, "table", "json", "yaml")
 	return cmd
 }
 
-const configShowLong = `Show what the settings come to.
+const configShowLong = `Show what the settings come to, and where each value stands: a default, a line of the
+file, a variable or a flag. It takes the flags of muster serve. Secrets are masked.
 
 aliases  the paths under which agents find each endpoint, those of other managers
          included. agent_aliases says which; PATH=ENDPOINT adds one of your own, in
@@ -67,12 +92,18 @@ limits   what the server takes at most from agents.`
 
 func newConfigShowCommand() *cobra.Command {
 	var file string
+	var changed bool
 	var o output
 	cmd := &cobra.Command{
-		Use: "show aliases|limits", Short: "Show what the settings come to", Long: configShowLong, Args: oneArg("aliases or limits"),
-		Example: "  muster config show aliases --config muster.yaml",
+		Use: "show [aliases|limits]", Short: "Show what the settings come to, and where each stands", Long: configShowLong,
+		Args: cobra.MaximumNArgs(1), ValidArgs: []string{"aliases", "limits"},
+		Example: `  muster config show --config muster.yaml --changed
+  muster config show aliases --config muster.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := config.Load(file, os.LookupEnv, nil)
+			if len(args) == 0 {
+				return showSettings(cmd, &o, file, changed)
+			}
+			cfg, err := loadConfig(cmd, file)
 			if err != nil {
 				return &exit{exitFailed, err}
 			}
@@ -82,12 +113,33 @@ func newConfigShowCommand() *cobra.Command {
 			case "limits":
 				return showLimits(cmd, &o, cfg)
 			}
-			return usagef("%q is nothing to show; use aliases or limits", args[0])
+			return usagef("%q is nothing to show; use aliases or limits, or nothing for all settings", args[0])
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml", "csv")
-	cmd.Flags().StringVar(&file, "config", "", "file of settings, YAML; the defaults if empty")
+	cmd.Flags().StringVar(&file, "config", os.Getenv("MUSTER_CONFIG"), "file of settings, YAML (MUSTER_CONFIG); the defaults if empty")
+	cmd.Flags().BoolVar(&changed, "changed", false, "only what is no default")
+	addConfigFlags(cmd)
 	return cmd
+}
+
+// showSettings shows also settings that are wrong, and then fails.
+func showSettings(cmd *cobra.Command, o *output, file string, changed bool) error {
+	list, wrong := config.Settings(file, os.LookupEnv, configFlags(cmd))
+	shown, rows := []config.Setting{}, [][]string{}
+	for _, s := range list {
+		if changed && s.Origin == config.OriginDefault {
+			continue
+		}
+		shown, rows = append(shown, s), append(rows, []string{s.Key, s.Value, s.Origin})
+	}
+	if err := o.list(cmd, shown, []string{"KEY", "VALUE", "FROM"}, rows); err != nil {
+		return err
+	}
+	if wrong != nil {
+		return &exit{exitFailed, wrong}
+	}
+	return nil
 }
 
 func showAliases(cmd *cobra.Command, o *output, cfg config.Server) error {

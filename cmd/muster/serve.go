@@ -111,17 +111,22 @@ func addConfigFlags(cmd *cobra.Command) {
 
 // loadConfig reads the settings; wrong ones are errors of usage.
 func loadConfig(cmd *cobra.Command, file string) (config.Server, error) {
+	cfg, err := config.Load(file, os.LookupEnv, configFlags(cmd))
+	if err != nil {
+		return cfg, &exit{exitUsage, err}
+	}
+	return cfg, nil
+}
+
+// configFlags returns the settings that were given as flags.
+func configFlags(cmd *cobra.Command) map[string]string {
 	flags := map[string]string{}
 	for _, k := range config.Keys() {
 		if f := cmd.Flags().Lookup(k.Flag); f != nil && f.Changed {
 			flags[k.Flag] = f.Value.String()
 		}
 	}
-	cfg, err := config.Load(file, os.LookupEnv, flags)
-	if err != nil {
-		return cfg, &exit{exitUsage, err}
-	}
-	return cfg, nil
+	return flags
 }
 
 func newLogger(w io.Writer, cfg config.Server) *slog.Logger {

@@ -11,32 +11,10 @@ import (
 
 // validateCarves checks how carves are taken and kept.
 func (s *Server) validateCarves(bad func(key, format string, args ...any)) {
-	const mib = 1 << 20
-	for _, l := range []struct {
-		key                string
-		value, least, most int64
-	}{
-		{"carve_max_bytes", s.CarveMax, mib, 1 << 40},
-		{"carve_node_bytes", s.CarveNodeMax, s.CarveMax, 1 << 44},
-		{"carve_total_bytes", s.CarveTotalMax, s.CarveMax, 1 << 50},
-		{"carve_free_bytes", s.CarveFree, 0, 1 << 50},
-		{"carve_block_bytes", s.CarveBlock, 64 << 10, 16 * mib},
-		{"carve_sessions", s.CarveSessions, 1, 4096},
-		{"carve_sessions_per_node", s.CarveSessionsPerNode, 1, 64},
-		{"limit_carving", s.LimitCarving, 1, 1024},
-	} {
-		if l.value < l.least || l.value > l.most {
-			bad(l.key, "must be between %d and %d", l.least, l.most)
+	for key, value := range map[string]int64{"carve_node_bytes": s.CarveNodeMax, "carve_total_bytes": s.CarveTotalMax} {
+		if value < s.CarveMax {
+			bad(key, "must be at least carve_max_bytes, %d", s.CarveMax)
 		}
-	}
-	if s.CarveRetention <= 0 {
-		bad("carve_retention", "must be above 0; files of hosts are not kept for ever")
-	}
-	if s.CarveExpiry <= 0 {
-		bad("carve_expiry", "must be above 0")
-	}
-	if !slices.Contains([]string{"refuse", "accept"}, s.CarveUnrequested) {
-		bad("carve_unrequested", "%q is none of refuse, accept", s.CarveUnrequested)
 	}
 	if _, err := s.BlobStore(); err != nil {
 		bad("carve_store", "%v", err)

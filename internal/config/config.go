@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -19,9 +18,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 
 	"github.com/musterhq/muster/internal/egress"
 )
@@ -178,62 +175,6 @@ func Keys() []Key {
 	return keys
 }
 
-// Load returns the configuration: defaults, then the file if path is not
-// empty, then the variables that getenv knows, then flags, a text by Key.Flag.
-func Load(path string, getenv func(string) (string, bool), flags map[string]string) (Server, error) {
-	s := Default()
-	if path != "" {
-		b, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-		if err != nil {
-			return s, fmt.Errorf("configuration: %w", err)
-		}
-		if err := s.file(b); err != nil {
-			return s, fmt.Errorf("configuration %s: %w", path, err)
-		}
-	}
-	for _, k := range Keys() {
-		if text, ok := getenv(k.Env); ok {
-			if err := s.set(k.Name, text); err != nil {
-				return s, fmt.Errorf("environment %s: %w", k.Env, err)
-			}
-		}
-		if text, ok := flags[k.Flag]; ok {
-			if err := s.set(k.Name, text); err != nil {
-				return s, fmt.Errorf("flag --%s: %w", k.Flag, err)
-			}
-		}
-	}
-	return s, s.Validate()
-}
-
-// file reads muster.yaml.
-func (s *Server) file(b []byte) error {
-	doc, err := parser.ParseBytes(b, 0)
-	if err != nil {
-		return errors.New(yaml.FormatError(err, false, true))
-	}
-	for _, d := range doc.Docs {
-		if d.Body == nil {
-			continue
-		}
-		mapping, ok := d.Body.(ast.MapNode)
-		if !ok {
-			return errors.New("must be a mapping of keys to values")
-		}
-		for it := mapping.MapRange(); it.Next(); {
-			line := it.Key().GetToken().Position.Line
-			name, err := scalar(it.Key())
-			if err == nil {
-				err = s.setNode(name, it.Value())
-			}
-			if err != nil {
-				return fmt.Errorf("line %d: %w", line, err)
-			}
-		}
-	}
-	return nil
-}
-
 // setNode sets a key from YAML; a list may stand for a comma-separated text.
 func (s *Server) setNode(name string, value ast.Node) error {
 	v, err := s.field(name)
@@ -362,8 +303,9 @@ func ParseDuration(text string) (time.Duration, error) {
 func (s *Server) Validate() error {
 	var problems []error
 	bad := func(key, format string, args ...any) {
-		problems = append(problems, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+		problems = append(problems, &problem{key, fmt.Sprintf(format, args...)})
 	}
+	s.validateBounds(bad)
 	if s.DataDir == "" {
 		bad("data_dir", "must not be empty")
 	}
@@ -381,28 +323,13 @@ func (s *Server) Validate() error {
 	if s.AdminCert == "" && !loopback(s.AdminListen) {
 		bad("admin_listen", "%q is not loopback; set admin_cert and admin_key, or put a proxy with TLS in front of 127.0.0.1", s.AdminListen)
 	}
+	if least := max(s.LimitLogBytes, s.LimitWriteBytes); s.LimitBodyMemory < least {
+		bad("limit_body_memory", "must be at least limit_log_bytes and limit_write_bytes, %d", least)
+	}
 	s.validateAgents(bad)
-	s.validateLimits(bad)
 	s.validateCarves(bad)
-	if s.Retention < 0 {
-		bad("retention", "must not be negative")
-	}
-	for name, d := range map[string]time.Duration{"offline_after": s.OfflineAfter, "silent_after": s.SilentAfter} {
-		if d < time.Minute {
-			bad(name, "must be at least a minute")
-		}
-	}
-	if s.RetentionBytes != 0 && s.RetentionBytes < minRetentionBytes {
-		bad("retention_bytes", "must be 0 or at least %d", minRetentionBytes)
-	}
 	if _, err := s.QueryRetention(); err != nil {
 		bad("retention_queries", "%v", err)
-	}
-	if s.LiveRetention < 0 {
-		bad("live_retention", "must not be negative")
-	}
-	if s.AlertRetention < 0 {
-		bad("alert_retention", "must not be negative")
 	}
 	s.validateEgress(bad)
 	for _, text := range s.AuditWitness {
@@ -412,21 +339,6 @@ func (s *Server) Validate() error {
 	}
 	if _, err := egress.ParseNetworks(s.EgressAllow); err != nil {
 		bad("egress_allow", "%v", err)
-	}
-	if s.DrainTimeout < 0 {
-		bad("drain_timeout", "must not be negative")
-	}
-	if s.FlushEvents < 100 || s.FlushEvents > 10_000_000 {
-		bad("flush_events", "must be between 100 and 10000000")
-	}
-	if s.StreamMax < 64<<20 {
-		bad("stream_max_bytes", "must be at least %d", 64<<20)
-	}
-	if !slices.Contains([]string{"debug", "info", "warn", "error"}, s.LogLevel) {
-		bad("log_level", "%q is none of debug, info, warn, error", s.LogLevel)
-	}
-	if !slices.Contains([]string{"text", "json"}, s.LogFormat) {
-		bad("log_format", "%q is none of text, json", s.LogFormat)
 	}
 	return errors.Join(problems...)
 }
@@ -461,19 +373,6 @@ func checkWitness(text string) string {
 
 // validateAgents checks how agents are known.
 func (s *Server) validateAgents(bad func(key, format string, args ...any)) {
-	for _, c := range []struct {
-		key, value string
-		words      []string
-	}{
-		{"client_auth", s.ClientAuth, []string{"off", "optional", "required"}},
-		{"client_binding", s.ClientBinding, []string{"off", "fingerprint", "san"}},
-		{"on_identity_clash", s.OnIdentityClash, []string{"allow", "quarantine", "refuse"}},
-		{"require_second_factor", s.RequireFactor, []string{"off", "approvers", "all"}},
-	} {
-		if !slices.Contains(c.words, c.value) {
-			bad(c.key, "%q is none of %s", c.value, strings.Join(c.words, ", "))
-		}
-	}
 	if s.ClientAuth == "off" && s.ClientBinding != "off" {
 		bad("client_binding", "needs client_auth: optional or required")
 	}
@@ -485,9 +384,6 @@ func (s *Server) validateAgents(bad func(key, format string, args ...any)) {
 	}
 	if _, err := s.Proxies(); err != nil {
 		bad("trusted_proxies", "%v", err)
-	}
-	if s.NodeTTL < 0 || s.NodeTTL > 0 && s.NodeTTL < minTTL {
-		bad("node_ttl", "must be 0, or at least %s", minTTL)
 	}
 	if _, err := s.TagTTLs(); err != nil {
 		bad("node_ttl_tags", "%v", err)
@@ -535,10 +431,6 @@ func (s *Server) TagTTLs() (map[string]time.Duration, error) {
 	return ttls, nil
 }
 
-// minRetentionBytes is what a day of a small fleet takes: less would drop what just
-// came.
-const minRetentionBytes = 64 << 20
-
 // Retention is how long the events of queries are kept; 0 is for ever.
 type Retention struct {
 	Query string // exact name, or a prefix when it ends with *
@@ -563,30 +455,6 @@ func (s *Server) QueryRetention() ([]Retention, error) {
 		list = append(list, Retention{text[:i], d})
 	}
 	return list, nil
-}
-
-func (s *Server) validateLimits(bad func(key, format string, args ...any)) {
-	const kib, mib = 1 << 10, 1 << 20
-	for _, l := range []struct {
-		key                string
-		value, least, most int64
-	}{
-		{"limit_connections", s.LimitConnections, 0, mib},
-		{"limit_connections_per_address", s.LimitConnectionsPerAddress, 0, mib},
-		{"limit_small_bytes", s.LimitSmallBytes, 16 * kib, mib},
-		{"limit_log_bytes", s.LimitLogBytes, mib, 1024 * mib},
-		{"limit_write_bytes", s.LimitWriteBytes, mib, 1024 * mib},
-		{"limit_body_memory", s.LimitBodyMemory, max(s.LimitLogBytes, s.LimitWriteBytes), 64 * 1024 * mib},
-		{"limit_body_rate", s.LimitBodyRate, 0, mib},
-		{"limit_enrolling", s.LimitEnrolling, 1, mib},
-		{"limit_logging", s.LimitLogging, 1, mib},
-		{"limit_writing", s.LimitWriting, 1, mib},
-		{"limit_queue", s.LimitQueue, 0, mib},
-	} {
-		if l.value < l.least || l.value > l.most {
-			bad(l.key, "must be between %d and %d", l.least, l.most)
-		}
-	}
 }
 
 // Path returns the path of a file in the data directory.

@@ -222,21 +222,21 @@ func TestLoad_errors(t *testing.T) {
 		{"no port", "agent_listen: localhost", nil, nil, []string{`agent_listen: "localhost" is not host:port`}},
 		{"level", "log_level: loud", nil, nil, []string{"log_level", "none of debug, info, warn, error"}},
 		{"format", "log_format: xml", nil, nil, []string{"log_format", "none of text, json"}},
-		{"negative retention", "retention: -1d", nil, nil, []string{"retention: must not be negative"}},
-		{"retention of queries", "retention_bytes: 5\nretention_queries: 7d", nil, nil, []string{"retention_bytes: must be 0 or at least", `retention_queries: "7d" is no QUERY=DURATION`}},
+		{"negative retention", "retention: -1d", nil, nil, []string{"retention: must be at least 0s"}},
+		{"retention of queries", "retention_bytes: 5\nretention_queries: 7d", nil, nil, []string{"retention_bytes: must be 0, or at least", `retention_queries: "7d" is no QUERY=DURATION`}},
 		{"negative retention of queries", "retention_queries: a=-1d", nil, nil, []string{"retention_queries: a must not be negative"}},
-		{"negative alert retention", "alert_retention: -1d", nil, nil, []string{"alert_retention: must not be negative"}},
+		{"negative alert retention", "alert_retention: -1d", nil, nil, []string{"alert_retention: must be at least 0s"}},
 		{"no network", "egress_allow: [10.0.0.0/8, here]", nil, nil, []string{`egress_allow: "here" is no network`}},
 		{"no public URL", "public_url: muster.example.com", nil, nil, []string{"public_url: must be as https://"}},
-		{"negative live retention", "live_retention: -1d", nil, nil, []string{"live_retention: must not be negative"}},
-		{"no time", "offline_after: 1s\nsilent_after: 0", nil, nil, []string{"offline_after: must be at least a minute", "silent_after: must be at least a minute"}},
+		{"negative live retention", "live_retention: -1d", nil, nil, []string{"live_retention: must be at least 0s"}},
+		{"no time", "offline_after: 1s\nsilent_after: 0", nil, nil, []string{"offline_after: must be at least 1m0s", "silent_after: must be at least 1m0s"}},
 		{"witness of no kind", "audit_witness: ftp://a", nil, nil, []string{"audit_witness", "syslog://"}},
 		{"witness without host", "audit_witness: https:///x", nil, nil, []string{"audit_witness", "none of"}},
 		{"witness in no directory", "audit_witness: file://x/y", nil, nil, []string{"audit_witness", "none of"}},
 		{"witness over UDP with a path", "audit_witness: syslog://x/y", nil, nil, []string{"audit_witness", "none of"}},
 		{"witness over TCP with a path", "audit_witness: syslog+tcp:///dev/log", nil, nil, []string{"audit_witness", "none of"}},
 		{"witness that is no URL", "audit_witness: '%'", nil, nil, []string{"audit_witness", "no URL"}},
-		{"negative drain", "drain_timeout: -1s", nil, nil, []string{"drain_timeout: must not be negative"}},
+		{"negative drain", "drain_timeout: -1s", nil, nil, []string{"drain_timeout: must be at least 0s"}},
 		{"small stream", "stream_max_bytes: 1000", nil, nil, []string{"stream_max_bytes: must be at least 67108864"}},
 		{"carves", "carve_max_bytes: 1\ncarve_node_bytes: 5\ncarve_store: ftp://x\ncarve_unrequested: no\ncarve_retention: 0\nvault_addr: http://vault", nil, nil, []string{
 			"carve_max_bytes: must be between", "carve_store: is none of", "carve_unrequested:", "carve_retention:", "vault_addr: must be an https",
@@ -305,7 +305,7 @@ func FuzzFile(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := Default()
+		s := loader{Server: Default(), origins: map[string]string{}}
 		if err := s.file(b); err != nil {
 			if strings.TrimSpace(err.Error()) == "" {
 				t.Errorf("%q: an error without words", b)
