@@ -14,7 +14,7 @@ import (
 func layers() [][]string {
 	return [][]string{
 		{"errs", "ident", "durable", "sheet"}, // vocabulary
-		{"backup"},                            // all there is, in one file
+		{"backup", "doctor"},                  // all there is, in one file; how a server fares
 		{"seal", "credential"},                // what nobody else may read
 		{"yamldoc"},                           // the language that people write
 		{"osquery"},                           // the language of agents

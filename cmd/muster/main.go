@@ -99,7 +99,7 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newSavedCommand(), newShellCommand(), newEventCommand(),
 		newCarveCommand(), newTriggerCommand(), newEnrollmentCommand(), newRuleCommand(), newAlertCommand(), newSilenceCommand(), newNotifierCommand(), newSinkCommand(),
 		newApplyCommand(), newDiffCommand(), newExportCommand(), newChangeCommand(), newRevisionCommand(), newRolloutCommand(),
-		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newRedactCommand(), newCostCommand(), newHealthCommand(), newFindingCommand(), newCoverageCommand(), newUserCommand(), newRoleCommand(), newTokenCommand(), newBackupCommand(), newRestoreCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
+		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newRedactCommand(), newCostCommand(), newHealthCommand(), newFindingCommand(), newCoverageCommand(), newUserCommand(), newRoleCommand(), newTokenCommand(), newBackupCommand(), newRestoreCommand(), newDoctorCommand(), newUpgradeCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
 	)
 	return root
 }

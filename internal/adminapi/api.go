@@ -26,6 +26,7 @@ import (
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/carve"
 	"github.com/musterhq/muster/internal/change"
+	"github.com/musterhq/muster/internal/doctor"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/httpx"
@@ -180,6 +181,7 @@ type Options struct {
 	Notary      AuditNotary
 	Metrics     prometheus.Gatherer
 	Requests    func() int64 // agents' requests so far
+	Diagnose    func(ctx context.Context) []doctor.Check
 	// Backup writes all that the server needs to go on; see app.Backup.
 	Backup   func(ctx context.Context, w io.Writer) error
 	Ready    func(ctx context.Context) error

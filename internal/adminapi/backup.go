@@ -45,3 +45,13 @@ func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	_, err = io.Copy(w, answer.Body)
 	return err
 }
+
+// CA reads the certificate that agents pin, unless the operator gives them another.
+func (c *Client) CA(ctx context.Context) ([]byte, error) {
+	answer, err := c.send(ctx, http.MethodGet, "/ca.pem", nil, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close() //nolint:errcheck // only read
+	return io.ReadAll(io.LimitReader(answer.Body, maxBody))
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/musterhq/muster/internal/adminapi"
+	"github.com/musterhq/muster/internal/doctor"
 	"github.com/musterhq/muster/internal/event"
 )
 
@@ -79,6 +80,17 @@ func TestEvents(t *testing.T) {
 	var overview adminapi.Overview
 	if err := w.call("GET", "/overview", nil, nil, &overview); err != nil || overview.EventsStored != 3 || overview.Nodes.Total != 1 || overview.RequestsTotal != 7 {
 		t.Errorf("%+v %v", overview, err)
+	}
+}
+
+// TestDoctor: the worst of what was found is what all of it is.
+func TestDoctor(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	w.checks = []doctor.Check{doctor.Well("disk", "fine"), doctor.Bad("stream", "Do it.", "full")}
+	var d adminapi.Diagnosis
+	if err := w.call("GET", "/doctor", nil, nil, &d); err != nil || d.Status != doctor.Fail || len(d.Checks) != 2 || d.Checks[1].Do != "Do it." || d.Version != "test" || d.Time.IsZero() {
+		t.Errorf("%+v %v", d, err)
 	}
 }
 

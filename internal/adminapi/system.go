@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/musterhq/muster/internal/account"
+	"github.com/musterhq/muster/internal/doctor"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/event"
 	"github.com/musterhq/muster/internal/node"
@@ -18,6 +19,7 @@ import (
 
 func (a *API) registerSystem() {
 	registerScoped(a, account.SystemRead, http.MethodGet, "/overview", "The figures of the first page", a.overview)
+	register(a, account.SystemRead, http.MethodGet, "/doctor", "How the server fares: what is wrong, and what to do", a.doctor)
 	register(a, account.Self, http.MethodGet, "/schema", "All osquery tables with their columns", a.schema)
 }
 
@@ -49,6 +51,11 @@ func (a *API) overview(ctx context.Context, _ *none) (*body[Overview], error) {
 		_, out.Nodes.Online = a.Registry.Len()
 	}
 	return &body[Overview]{out}, nil
+}
+
+func (a *API) doctor(ctx context.Context, _ *none) (*body[Diagnosis], error) {
+	checks := append([]doctor.Check{}, a.Diagnose(ctx)...)
+	return &body[Diagnosis]{Diagnosis{Time: a.Now(), Version: a.Version, Status: doctor.Worst(checks), AgentURL: a.AgentURL, Checks: checks}}, nil
 }
 
 type schemaOutput struct {

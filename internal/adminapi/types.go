@@ -3,6 +3,8 @@ package adminapi
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/musterhq/muster/internal/doctor"
 )
 
 // The documents of the REST API. Times are RFC 3339 in UTC; a zero time is
@@ -291,6 +293,15 @@ type Overview struct {
 	UptimeSeconds int64    `json:"uptime_seconds"`
 	Version       string   `json:"version"`
 	AgentURL      string   `json:"agent_url" doc:"What agents put into tls_hostname"`
+}
+
+// Diagnosis is how the server fares.
+type Diagnosis struct {
+	Time     time.Time      `json:"time" doc:"Of the server's clock"`
+	Version  string         `json:"version"`
+	Status   doctor.Status  `json:"status" enum:"ok,warn,fail" doc:"The worst of all checks"`
+	AgentURL string         `json:"agent_url" doc:"What agents put into tls_hostname"`
+	Checks   []doctor.Check `json:"checks"`
 }
 
 // ConfigDocument is what agents are served.

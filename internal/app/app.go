@@ -139,6 +139,7 @@ func New(ctx context.Context, cfg config.Server, version string, log *slog.Logge
 		{"sinks", a.openSinks},
 		{"accounts", a.openAccounts},
 		{"listeners", a.listen},
+		{"format", a.keepFormat},
 	} {
 		if err := step.run(ctx); err != nil {
 			return nil, fmt.Errorf("%s: %w", step.name, err)
@@ -183,7 +184,7 @@ func (a *App) openDir(ctx context.Context) error {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return fmt.Errorf("another server uses %s; stop it, or choose another --data-dir", a.cfg.DataDir)
 	}
-	return errors.Join(a.sweepBackups(ctx), a.openKey())
+	return errors.Join(a.sweepBackups(ctx), a.checkFormat(), a.openKey())
 }
 
 // openKey reads the key under which secrets are hashed, or makes it.
@@ -365,6 +366,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	a.metrics.registry.MustRegister(newRuleMetrics(a.rules))
 	a.registerAlertMetrics(a.metrics.registry)
 	a.metrics.registry.MustRegister(sinkMetrics{a})
+	a.registerBackupMetrics(a.metrics.registry)
 	agents, err := a.agentAPI(a.catalog())
 	if err != nil {
 		return err
@@ -384,7 +386,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules, Alerts: a.alerts.service, Courier: a.alerts.courier, AlertStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Sinks: a.sinks, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
-		Backup: a.Backup, SignOn: signOn, Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
+		Backup: a.Backup, Diagnose: a.Diagnose, SignOn: signOn, Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
 	a.agentServer, a.adminServer = a.server(agents), a.server(admin)

@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/musterhq/muster/internal/backup"
+	"github.com/musterhq/muster/internal/config"
+	"github.com/musterhq/muster/internal/durable"
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/stream"
 )
@@ -20,6 +26,7 @@ const (
 	streamSnapshot = "stream.snapshot"
 	streamConfig   = "stream.json"
 	stagingPrefix  = "backup-"
+	lastBackupFile = "backup.last" // when it was made
 )
 
 // Backup writes all that a server needs to go on, while it works, to w. What was
@@ -66,10 +73,41 @@ func (a *App) Backup(ctx context.Context, w io.Writer) (err error) {
 		return err
 	}
 	m, err := out.Close()
-	if err == nil {
-		a.log.InfoContext(ctx, "a backup was made", "files", len(m.Files), "bytes", m.Bytes())
+	if err != nil {
+		return err
 	}
-	return err
+	a.log.InfoContext(ctx, "a backup was made", "files", len(m.Files), "bytes", m.Bytes())
+	return durable.WriteFile(a.cfg.Path(lastBackupFile), 0o600, []byte(m.MadeAt.Format(time.RFC3339)+"\n"))
+}
+
+// lastBackup returns when the last backup was made by the server of a data
+// directory; the zero time if none is known.
+func lastBackup(dir *config.Server) (time.Time, error) {
+	b, err := os.ReadFile(dir.Path(lastBackupFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	at, err := time.Parse(time.RFC3339, strings.TrimSpace(string(b)))
+	if err != nil {
+		return at, fmt.Errorf("%s: %w; remove it", lastBackupFile, err)
+	}
+	return at, nil
+}
+
+// registerBackupMetrics adds what to alert on.
+func (a *App) registerBackupMetrics(r prometheus.Registerer) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "muster_backup_last_timestamp_seconds", Help: "When the last backup was made; 0 if none is known.",
+	}, func() float64 {
+		at, err := lastBackup(&a.cfg)
+		if err != nil || at.IsZero() {
+			return 0
+		}
+		return float64(at.Unix())
+	}))
 }
 
 func snapshotStream(ctx context.Context, s *stream.Stream, file string) (config []byte, err error) {
@@ -86,7 +124,7 @@ func snapshotStream(ctx context.Context, s *stream.Stream, file string) (config 
 func notInBackup(name string) bool {
 	first, _, _ := strings.Cut(name, "/")
 	switch first {
-	case EventsDir, streamDir, lockFile, tokenFile, sinkFileDir:
+	case EventsDir, streamDir, lockFile, tokenFile, sinkFileDir, lastBackupFile:
 		return true
 	}
 	return strings.HasPrefix(first, stateFile) || strings.HasPrefix(first, stagingPrefix) || name == carvesDir+"/"+spoolDir

@@ -460,6 +460,9 @@ func (s *Server) QueryRetention() ([]Retention, error) {
 // Path returns the path of a file in the data directory.
 func (s *Server) Path(name string) string { return filepath.Join(s.DataDir, name) }
 
+// AdminLocal reports whether people are listened for on this machine alone.
+func (s *Server) AdminLocal() bool { return loopback(s.AdminListen) }
+
 func loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 // event, with a byte of flags that says what equals the event before, since
 // rows of one query come together. Version 1 has no revision and no agent's time.
 const (
-	codecVersion  = 2
-	oldestVersion = 1
+	CodecVersion  = 2 // that Append writes
+	OldestVersion = 1 // that DecodeBatch reads
 )
 
 const (
@@ -30,7 +30,7 @@ var ErrCorrupt = errors.New("event: not a batch of a known version")
 // Append appends the batch's stream form to dst.
 func (b *Batch) Append(dst []byte) []byte {
 	dst = slices.Grow(dst, b.roughSize())
-	dst = append(dst, codecVersion)
+	dst = append(dst, CodecVersion)
 	dst = appendText(dst, b.NodeID)
 	dst = appendText(dst, b.HostIdentifier)
 	dst = binary.AppendVarint(dst, b.Received.UnixMicro())
@@ -118,7 +118,7 @@ func DecodeBatch(b []byte) (Batch, error) {
 	r := reader{b: b}
 	var batch Batch
 	version := r.byte()
-	if version < oldestVersion || version > codecVersion {
+	if version < OldestVersion || version > CodecVersion {
 		return batch, ErrCorrupt
 	}
 	batch.NodeID = string(r.text())

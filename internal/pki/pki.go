@@ -141,7 +141,15 @@ func (a *Authority) openKey() (crypto.Signer, error) {
 }
 
 // CertPath returns the file of the CA certificate.
-func (a *Authority) CertPath() string { return filepath.Join(a.dir, caCert) }
+func (a *Authority) CertPath() string { return CertPath(a.dir) }
+
+// CertPath returns the file of the certificate of the CA in dir, also if there is
+// none yet.
+func CertPath(dir string) string { return filepath.Join(dir, caCert) }
+
+// ServerCertPath returns the file of the certificate that the CA in dir makes for
+// its server; see Authority.ServerCert.
+func ServerCertPath(dir string) string { return filepath.Join(dir, leafCert) }
 
 // Certificate returns the CA's certificate, which must not be changed.
 func (a *Authority) Certificate() *x509.Certificate { return a.cert }

@@ -49,11 +49,27 @@ func TestEngine(t *testing.T) {
 					t.Errorf("got %v", list)
 				}
 			})
+			t.Run("version", func(t *testing.T) {
+				v := must(store.Version(t.Context(), location))(t)
+				if v.Found != v.Known || v.Known < 20 || len(v.Pending) != 0 {
+					t.Errorf("got %+v", v)
+				}
+				const older = 17
+				store.Exec(t, s, fmt.Sprintf(`UPDATE goose_db_version SET version_id = -version_id WHERE version_id > %d`, older))
+				v = must(store.Version(t.Context(), location))(t)
+				if v.Found != older || int64(len(v.Pending)) != v.Known-older || v.Pending[0] != "0018_access" {
+					t.Errorf("got %+v", v)
+				}
+				store.Exec(t, s, `UPDATE goose_db_version SET version_id = -version_id WHERE version_id < 0`)
+			})
 			t.Run("newer", func(t *testing.T) {
 				store.Exec(t, s, `INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, `+map[string]string{"sqlite": "1", "postgres": "true"}[e.name]+`)`)
 				_, err := store.Open(t.Context(), store.Options{URL: location, Log: slog.New(slog.DiscardHandler), Now: time.Now})
 				if err == nil || !strings.Contains(err.Error(), "newer Muster") {
 					t.Errorf("got %v", err)
+				}
+				if v := must(store.Version(t.Context(), location))(t); v.Found != 9999 {
+					t.Errorf("got %+v", v)
 				}
 			})
 		})
