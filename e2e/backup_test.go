@@ -101,3 +101,33 @@ func TestBackup(t *testing.T) {
 		t.Error("nodes enrolled anew")
 	}
 }
+
+// TestBackup_stopped makes a backup of the directory of a server that was killed, and
+// goes on with it elsewhere.
+func TestBackup_stopped(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.setUp()
+	fleet, err := s.Fleet(t.Context(), agenttest.FleetOptions{Secret: s.secret("servers"), Nodes: 5, LogInterval: 100 * time.Millisecond, Rows: 5})
+	s.check(err)
+	s.until("rows to be acknowledged", func() bool { return fleet.Acked() >= 200 })
+	file := filepath.Join(t.TempDir(), "b")
+	if _, stderr, code := s.run("backup", file, "--data-dir", s.Dir); code == 0 || !strings.Contains(stderr, "another server uses") {
+		t.Errorf("of a server at work: %d %s", code, stderr)
+	}
+	s.check(s.Kill())
+	s.cli("backup", file, "--data-dir", s.Dir)
+	s.Dir = filepath.Join(t.TempDir(), "restored")
+	s.cli("restore", file, "--data-dir", s.Dir)
+	s.start()
+	s.until("nodes to go on", func() bool { return fleet.Acked() >= 400 })
+	s.check(fleet.Stop())
+	account, err := s.Reconcile(t.Context(), fleet)
+	s.check(err)
+	if account.Broken != nil || account.Lost+account.Twice+account.Unknown > 0 || account.Acked == 0 {
+		t.Errorf("%+v", account)
+	}
+	if _, stderr, code := s.run("backup", file+"2", "--data-dir", t.TempDir()); code == 0 || !strings.Contains(stderr, "no data directory") {
+		t.Errorf("of nothing: %d %s", code, stderr)
+	}
+}

@@ -10,12 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/internal/app"
 	"github.com/musterhq/muster/internal/backup"
+	"github.com/musterhq/muster/internal/config"
 	"github.com/musterhq/muster/internal/durable"
 )
 
@@ -33,13 +35,15 @@ func newBackupCommand() *cobra.Command {
 	var t target
 	var o output
 	var recipients []string
-	var passphraseFile string
+	var passphraseFile, dir string
 	cmd := &cobra.Command{
 		Use: "backup FILE", Short: "Make a backup of a server at work, and check it", Args: oneArg("a file to write"),
 		Long: `Make a backup: one file with all that a server needs to go on, its keys among it. The
 server works meanwhile, and what was acknowledged before is in it. The file has its
 name only when it is whole. It opens everything: encrypt it, for a public key of age
-or with a passphrase, and keep that elsewhere.`,
+or with a passphrase, and keep that elsewhere.
+
+With --data-dir it is made of the data directory of a server that does not run.`,
 		Example: `  muster backup muster.backup --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
   muster backup verify muster.backup --identity-file key.txt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -47,14 +51,13 @@ or with a passphrase, and keep that elsewhere.`,
 			if err != nil {
 				return err
 			}
-			client, err := t.client()
+			read, err := backupOf(cmd, &t, dir)
 			if err != nil {
 				return err
 			}
 			if len(to) == 0 {
 				say(cmd, "the backup holds the server's keys and is not encrypted; see --recipient")
 			}
-			read := func(w io.Writer) error { return client.Backup(cmd.Context(), w) }
 			s, err := writeBackup(args[0], to, read)
 			if err != nil {
 				return fmt.Errorf("%w; nothing was kept", err)
@@ -67,9 +70,24 @@ or with a passphrase, and keep that elsewhere.`,
 	f := cmd.Flags()
 	f.StringSliceVar(&recipients, "recipient", nil, "public key of age (age1…) that can open it; may be given several times")
 	f.StringVar(&passphraseFile, "passphrase-file", "", "file that holds a passphrase that opens it")
+	f.StringVar(&dir, "data-dir", "", "data directory of a server that does not run; without it, the server at work is asked")
 	cmd.MarkFlagsMutuallyExclusive("recipient", "passphrase-file")
 	cmd.AddCommand(newBackupVerifyCommand())
 	return cmd
+}
+
+// backupOf returns what writes a backup: the server, or of a directory this process.
+func backupOf(cmd *cobra.Command, t *target, dir string) (func(io.Writer) error, error) {
+	if dir != "" {
+		cfg := config.Default()
+		cfg.DataDir = dir
+		return func(w io.Writer) error { return app.BackupDir(cfg, version, w, time.Now()) }, nil
+	}
+	client, err := t.client()
+	if err != nil {
+		return nil, err
+	}
+	return func(w io.Writer) error { return client.Backup(cmd.Context(), w) }, nil
 }
 
 func recipientsOf(keys []string, passphraseFile string) ([]age.Recipient, error) {

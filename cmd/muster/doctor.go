@@ -270,9 +270,12 @@ func (v *visit) asAgent(ctx context.Context, s session) doctor.Check {
 	if err != nil {
 		return doctor.Bad(name, handshakeAdvice(err), "%s: %v", v.agentsURL, err)
 	}
-	defer conn.Close()                                               //nolint:errcheck // nothing was sent
-	served := conn.(*tls.Conn).ConnectionState().PeerCertificates[0] //nolint:forcetypeassert // what a tls.Dialer makes
-	c := doctor.Certificate(name, served, []string{host}, v.now())
+	defer conn.Close()             //nolint:errcheck // nothing was sent
+	spoken, ok := conn.(*tls.Conn) // what a tls.Dialer makes
+	if !ok {
+		return doctor.Bad(name, handshakeAdvice(err), "%s speaks no TLS", v.agentsURL)
+	}
+	c := doctor.Certificate(name, spoken.ConnectionState().PeerCertificates[0], []string{host}, v.now())
 	if c.Status == doctor.OK {
 		c.Saw = v.agentsURL + " takes agents; its certificate is " + c.Saw
 	}

@@ -175,16 +175,26 @@ func (a *App) openDir(ctx context.Context) error {
 	} else if info.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("%s is readable by others (mode %o); run chmod 700 %[1]s", a.cfg.DataDir, info.Mode().Perm())
 	}
-	f, err := os.OpenFile(a.cfg.Path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := takeDir(&a.cfg)
 	if err != nil {
 		return err
 	}
-	a.lock = f
-	a.later("lock", f.Close)
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return fmt.Errorf("another server uses %s; stop it, or choose another --data-dir", a.cfg.DataDir)
-	}
+	a.lock = lock
+	a.later("lock", lock.Close)
 	return errors.Join(a.sweepBackups(ctx), a.checkFormat(), a.openKey())
+}
+
+// takeDir takes the data directory for this process alone, until what it returns is
+// closed.
+func takeDir(cfg *config.Server) (*os.File, error) {
+	f, err := os.OpenFile(cfg.Path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another server uses %s; stop it, or choose another --data-dir", cfg.DataDir), f.Close())
+	}
+	return f, nil
 }
 
 // openKey reads the key under which secrets are hashed, or makes it.

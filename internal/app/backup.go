@@ -77,7 +77,48 @@ func (a *App) Backup(ctx context.Context, w io.Writer) (err error) {
 		return err
 	}
 	a.log.InfoContext(ctx, "a backup was made", "files", len(m.Files), "bytes", m.Bytes())
-	return durable.WriteFile(a.cfg.Path(lastBackupFile), 0o600, []byte(m.MadeAt.Format(time.RFC3339)+"\n"))
+	return keepLastBackup(&a.cfg, m)
+}
+
+// BackupDir writes the same of the data directory of a server that does not run, with
+// its files as they are: what recovers from a crash recovers from that. It takes the
+// directory, so that none is started meanwhile.
+func BackupDir(cfg config.Server, version string, w io.Writer, now time.Time) (err error) {
+	if _, err := os.Stat(cfg.Path(stateFile)); err != nil {
+		return errs.New(errs.NotFound, "%s is no data directory of a server: it has no %s", cfg.DataDir, stateFile)
+	}
+	lock, err := takeDir(&cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	out, err := backup.NewWriter(w, version, now)
+	if err != nil {
+		return err
+	}
+	if err := out.AddDir("", cfg.DataDir, notInStopped); err != nil {
+		return err
+	}
+	m, err := out.Close()
+	if err != nil {
+		return err
+	}
+	return keepLastBackup(&cfg, m)
+}
+
+// notInStopped leaves out what means nothing elsewhere. SQLite makes its index of
+// the log anew.
+func notInStopped(name string) bool {
+	switch name {
+	case EventsDir, streamDir, stateFile, stateFile + "-wal":
+		return false
+	}
+	first, _, _ := strings.Cut(name, "/")
+	return first != EventsDir && first != streamDir && notInBackup(name)
+}
+
+func keepLastBackup(cfg *config.Server, m backup.Manifest) error {
+	return durable.WriteFile(cfg.Path(lastBackupFile), 0o600, []byte(m.MadeAt.Format(time.RFC3339)+"\n"))
 }
 
 // lastBackup returns when the last backup was made by the server of a data
@@ -131,13 +172,26 @@ func notInBackup(name string) bool {
 }
 
 // FinishRestore makes a data directory of the files of a backup: the stream of its
-// snapshot.
-func FinishRestore(ctx context.Context, dir string, log *slog.Logger) (err error) {
-	for _, name := range []string{stateFile, keyFile, streamConfig, streamSnapshot} {
+// snapshot, unless its own files are there, as of a server that did not run.
+func FinishRestore(ctx context.Context, dir string, log *slog.Logger) error {
+	needed := []string{stateFile, keyFile}
+	_, err := os.Stat(filepath.Join(dir, streamDir))
+	stopped := err == nil
+	if !stopped {
+		needed = append(needed, streamConfig, streamSnapshot)
+	}
+	for _, name := range needed {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
 			return errs.New(errs.Invalid, "the backup is none of a Muster server: it has no %s", name)
 		}
 	}
+	if stopped {
+		return nil
+	}
+	return restoreStream(ctx, dir, log)
+}
+
+func restoreStream(ctx context.Context, dir string, log *slog.Logger) error {
 	config, err := os.ReadFile(filepath.Join(dir, streamConfig)) //nolint:gosec // of the backup
 	if err != nil {
 		return err
