@@ -155,7 +155,10 @@ func writeBackup(file string, to []age.Recipient, read func(io.Writer) error) (s
 	err = read(io.MultiWriter(out, checked))
 	_ = checked.Close() // never fails
 	v := <-verified
-	if err = errors.Join(err, v.err); err != nil {
+	if err == nil {
+		err = v.err
+	} // else it is cut, and why is known
+	if err != nil {
 		return s, err
 	}
 	if len(to) > 0 {

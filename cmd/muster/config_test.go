@@ -84,3 +84,46 @@ func TestConfigShow(t *testing.T) {
 		t.Errorf("%d %s", code, out)
 	}
 }
+
+// TestOperations: the commands that docs/operations.md and muster doctor tell people to
+// use are there, and take the flags that they are given.
+func TestOperations(t *testing.T) {
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := regexp.MustCompile("(?m)(?:^|`|; |\\./)muster(?:-new)? [^`\n#]+").FindAllString(string(page), -1)
+	sources, err := filepath.Glob("../../internal/doctor/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(sources, "doctor.go", "../../internal/app/doctor.go") {
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said = append(said, regexp.MustCompile(`\bmuster [a-z]+ [a-z]+[^".,;]*`).FindAllString(string(source), -1)...)
+	}
+	if len(said) < 60 {
+		t.Fatalf("only %d commands: %q", len(said), said)
+	}
+	root := newRootCommand()
+	flag := regexp.MustCompile(`--([a-z-]+)`)
+	for _, line := range said {
+		_, line, _ = strings.Cut(line, "muster")
+		words := strings.Fields(strings.TrimPrefix(line, "-new"))
+		cmd, left, err := root.Find(words)
+		if err != nil || cmd == root || cmd.HasSubCommands() && cmd.Run == nil && cmd.RunE == nil {
+			t.Errorf("%q: there is no such command", line)
+			continue
+		}
+		if cmd.HasSubCommands() && len(left) > 0 && regexp.MustCompile(`^[a-z]+$`).MatchString(left[0]) && cmd.Name() != "backup" {
+			t.Errorf("%q: %s has no %s", line, cmd.CommandPath(), left[0])
+		}
+		for _, f := range flag.FindAllStringSubmatch(line, -1) {
+			if cmd.Flags().Lookup(f[1]) == nil && cmd.InheritedFlags().Lookup(f[1]) == nil {
+				t.Errorf("%q: %s has no --%s", line, cmd.CommandPath(), f[1])
+			}
+		}
+	}
+}

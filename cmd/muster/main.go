@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -56,8 +57,29 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err == nil {
 		return exitDone
 	}
-	_, _ = fmt.Fprintln(errOut, "muster:", printable(err.Error()))
+	for _, line := range troubles(err) {
+		_, _ = fmt.Fprintln(errOut, "muster:", printable(line))
+	}
 	return exitCode(err)
+}
+
+// troubles returns what is wrong, each for a line of its own.
+func troubles(err error) []string {
+	if e, ok := err.(*exit); ok { //nolint:errorlint // what another error says around it is not left out
+		err = e.err
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []string{err.Error()}
+	}
+	var all, lines []string
+	for _, e := range joined.Unwrap() {
+		all, lines = append(all, e.Error()), append(lines, troubles(e)...)
+	}
+	if err.Error() != strings.Join(all, "\n") { // it says more than errors.Join
+		return []string{err.Error()}
+	}
+	return lines
 }
 
 func exitCode(err error) int {

@@ -141,6 +141,21 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+func TestTroubles(t *testing.T) {
+	a, b := errors.New("a"), errors.New("b")
+	for want, err := range map[string]error{
+		"a":         a,
+		"a|b":       &exit{exitFailed, errors.Join(a, b)},
+		"a|b|a":     errors.Join(errors.Join(a, b), a),
+		"x a and b": fmt.Errorf("x %w and %w", a, b),
+		"x a\nb":    fmt.Errorf("x %w", errors.Join(a, b)),
+	} {
+		if got := strings.Join(troubles(err), "|"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // TestHostile prints what a node may send to command a terminal or a
 // spreadsheet.
 func TestHostile(t *testing.T) {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -172,7 +172,7 @@ func processOf(cfg *config.Server) doctor.Check {
 	}
 	defer f.Close() //nolint:errcheck // only looked at
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); err == nil {
-		return doctor.Bad(name, "systemctl start muster; if it does not stay up, journalctl -u muster says why.", "no server runs on %s", cfg.DataDir)
+		return doctor.Bad(name, "systemctl start muster; if it does not stay up, its log (journalctl -u muster) says why.", "no server runs on %s", cfg.DataDir)
 	}
 	return doctor.Well(name, "a server runs on %s", cfg.DataDir)
 }
@@ -250,21 +250,26 @@ func openFiles() uint64 {
 	return l.Cur
 }
 
-// memoryLimit returns what this process may use: by its control group, which has a
-// file in one of two places, or 0 if there is no such bound.
+// memoryLimit returns what this process may use: by its control group, or by that of
+// the container that it is in; 0 if there is no such bound.
 func memoryLimit() uint64 {
-	for _, file := range []string{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"} {
-		b, err := os.ReadFile(file) //nolint:gosec // one of two
+	const groups = "/sys/fs/cgroup"
+	own := ""
+	if b, err := os.ReadFile("/proc/self/cgroup"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok { // version 2
+				own = path
+			}
+		}
+	}
+	for _, file := range []string{filepath.Join(groups, own, "memory.max"), groups + "/memory.max", groups + "/memory/memory.limit_in_bytes"} {
+		b, err := os.ReadFile(file) //nolint:gosec // one of three
 		if err != nil {
 			continue
 		}
-		n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 63)
-		const none = 1 << 60 // what version 1 says for no limit, and more
-		if err == nil && n < none {
+		const none = 1 << 60 // what version 1 says for no limit, and more; version 2 says max
+		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 63); err == nil && n < none {
 			return n
-		}
-		if !errors.Is(err, strconv.ErrSyntax) {
-			return 0
 		}
 	}
 	return 0

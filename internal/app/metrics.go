@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/musterhq/muster/internal/durable"
 )
 
 // metrics counts what agents do. It implements agentapi.Metrics.
@@ -64,6 +66,14 @@ func newMetrics(a *App) *metrics {
 		gauge("muster_live_queries_running", "Live queries that run.", func() float64 { return float64(a.live.Count()) }),
 		gauge("muster_events_stored", "Events that can be searched.", func() float64 { return float64(a.engine.Stats().Events) }),
 		gauge("muster_events_bytes", "Bytes of events on disk.", func() float64 { return float64(a.engine.Stats().Bytes) }),
+		gauge("muster_stream_max_bytes", "Bytes at which the stream refuses more.", func() float64 { return float64(a.stream.MaxBytes()) }),
+		gauge("muster_disk_free_bytes", "Bytes free where the data directory is; -1 if that is not known.", func() float64 {
+			n, err := durable.Free(a.cfg.DataDir)
+			if err != nil {
+				return -1
+			}
+			return float64(n)
+		}),
 		gauge("muster_stream_bytes", "Bytes in the stream.", func() float64 {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()

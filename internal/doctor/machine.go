@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -88,7 +89,7 @@ func (g Growth) Check(now time.Time) Check {
 
 // Limits are those of a process.
 type Limits struct {
-	Files  uint64 // that it may have open
+	Files  uint64 // that it may have open; 0 if not known
 	Memory uint64 // of its control group or the machine; 0 if not known
 	Nodes  int
 }
@@ -104,7 +105,10 @@ const (
 // Check judges the limits of a process.
 func (l Limits) Check() []Check {
 	files := Well("open files", "%s", count(l.Files))
-	if l.Files < fewFiles {
+	switch {
+	case l.Files == 0:
+		files = Well("open files", "how many may be open cannot be asked here")
+	case l.Files < fewFiles:
 		files = doubt("open files", "Set LimitNOFILE=65536 in the unit, or ulimit -n.", "%d may be open; each agent that is connected is one", l.Files)
 	}
 	if l.Memory == 0 {
@@ -167,7 +171,8 @@ func forWhom(c *x509.Certificate) string {
 	if len(names) == 0 {
 		return c.Subject.CommonName
 	}
-	return strings.Join(names, ", ")
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
 }
 
 // Clock compares two clocks.
