@@ -94,6 +94,7 @@ func bounds() map[string]bound {
 		"audit_witness":      {also: "URLs of the schemes https, http, syslog, syslog+tcp, file", example: "syslog+tcp://logs.example.com:601,file:///mnt/other/audit"},
 		"freeze_source":      {also: "files or URLs", example: "https://status.example.com/freeze.json"},
 		"secrets_dir":        {example: "/etc/muster/secrets"},
+		"sign_on_file":       {example: "/etc/muster/sign-on.yaml"},
 		"egress_allow":       {also: "networks or addresses", example: "10.0.0.0/8"},
 		"sink_dir":           {example: "/var/log/muster"},
 		"public_url":         {also: "http:// or https://, without a query", example: "https://muster.example.com"},
