@@ -30,6 +30,7 @@ type User struct {
 	Name         string
 	PasswordHash string
 	Service      bool     // a program: it has tokens, no password, and consents to nothing
+	Factor       bool     // it has a second factor; only where it is said to be set
 	Roles        []string // names; one that there is no role of gives nothing
 	Origin       string   // the provider of sign-on that made it and says its roles; "" of none
 	CreatedAt    time.Time
@@ -116,7 +117,7 @@ type UserStore interface {
 	Users(ctx context.Context) ([]User, error)
 	// UpdateUser changes a user by name; NotFound without one. change gets the user
 	// and all others as they are, nobody else changes one meanwhile, and with its
-	// error nothing happens. The sessions of who is disabled end.
+	// error nothing happens. Sessions and tokens of who is disabled end for good.
 	UpdateUser(ctx context.Context, name string, change func(u *User, others []User) error) (User, error)
 	// HasUsers reports whether there is any user.
 	HasUsers(ctx context.Context) (bool, error)
@@ -400,7 +401,8 @@ const bearerPrefix = "muster_"
 const seenEvery = time.Minute
 
 // Session returns the session that a secret proves, with what it may do now;
-// Unauthenticated without.
+// Unauthenticated without. Beside that error it is empty, or of a good token that was
+// used from where it may not be.
 func (a *Accounts) Session(ctx context.Context, kind Kind, secret string) (Session, error) {
 	none := errs.New(errs.Unauthenticated, "log in first")
 	if secret == "" {

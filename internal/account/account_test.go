@@ -157,10 +157,16 @@ func (s *tokenStore) UseToken(_ context.Context, id string, now time.Time, from 
 
 func (s *tokenStore) Tokens(context.Context, string) ([]Token, error) { return s.tokens, nil }
 
-func (s *tokenStore) EndToken(_ context.Context, _, id string, until, now time.Time) error {
+func (s *tokenStore) ReplaceToken(ctx context.Context, old string, until time.Time, t Token) error {
+	i := slices.IndexFunc(s.tokens, func(t Token) bool { return t.ID == old })
+	s.tokens[i].ExpiresAt = until
+	return s.CreateToken(ctx, t)
+}
+
+func (s *tokenStore) EndToken(_ context.Context, _, id string, now time.Time) error {
 	for i := range s.tokens {
 		if t := &s.tokens[i]; t.ID == id && t.Works(now) {
-			t.ExpiresAt = until
+			t.RevokedAt = now
 			return nil
 		}
 	}

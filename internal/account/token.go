@@ -31,8 +31,7 @@ type Token struct {
 	RevokedAt time.Time // zero while it works
 	LastUsed  time.Time // to a minute; zero if never
 	LastFrom  string    // address
-	// Replaces says that one of the same name may work beside it; it is not kept.
-	Replaces bool
+	Factor    bool      // who made it had a second factor
 
 	Hash node.KeyHash
 }
@@ -61,16 +60,18 @@ type TokenStore interface {
 	// works.
 	CreateToken(ctx context.Context, t Token) error
 	// TokenByHash returns a token with its owner; NotFound without one, if it was
-	// revoked, after its end, or if the owner is disabled.
+	// revoked, after its end, or if the owner is disabled. The owner's Factor is set.
 	TokenByHash(ctx context.Context, hash node.KeyHash, now time.Time) (Token, User, error)
 	// UseToken notes when and from where a token was used.
 	UseToken(ctx context.Context, id string, now time.Time, from string) error
 	// Tokens returns the tokens of a user, or of all for "", the newest first; those
 	// that ended are among them for some time.
 	Tokens(ctx context.Context, userID string) ([]Token, error)
-	// EndToken lets a token of a user work no longer than until then; NotFound
-	// without one that works.
-	EndToken(ctx context.Context, userID, id string, until, now time.Time) error
+	// ReplaceToken is CreateToken in place of one of the same owner, which works no
+	// longer than until then; NotFound without one that works.
+	ReplaceToken(ctx context.Context, old string, until time.Time, t Token) error
+	// EndToken revokes a token of a user; NotFound without one that works.
+	EndToken(ctx context.Context, userID, id string, now time.Time) error
 }
 
 // How long tokens last.
@@ -124,7 +125,7 @@ type TokenRequest struct {
 	Scope    Scope
 	Networks []string // as 10.0.0.0/8 or 192.0.2.7
 	Life     time.Duration
-	By       string // who makes it
+	By       Session // who makes it
 }
 
 // maxNetworks bounds what is looked through for each request.
@@ -135,8 +136,8 @@ const maxNetworks = 50
 func (a *Accounts) MakeToken(ctx context.Context, owner User, r TokenRequest) (text string, t Token, err error) {
 	now := a.now()
 	t = Token{
-		ID: ident.New(), UserID: owner.ID, UserName: owner.Name, Name: r.Name, Scope: r.Scope, CreatedAt: now, CreatedBy: r.By,
-		ExpiresAt: now.Add(r.Life),
+		ID: ident.New(), UserID: owner.ID, UserName: owner.Name, Name: r.Name, Scope: r.Scope, CreatedAt: now, CreatedBy: r.By.UserName,
+		ExpiresAt: now.Add(r.Life), Factor: r.By.Factor,
 	}
 	switch {
 	case !namePattern.MatchString(r.Name):
@@ -175,7 +176,7 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 
 // RotateToken makes a token that replaces another one of its owner: the same in all
 // but its text and end. The old one works for overlap.
-func (a *Accounts) RotateToken(ctx context.Context, owner User, id, by string, overlap time.Duration) (text string, t Token, err error) {
+func (a *Accounts) RotateToken(ctx context.Context, owner User, id string, by Session, overlap time.Duration) (text string, t Token, err error) {
 	if overlap < 0 || overlap > maxOverlap {
 		return "", t, errs.Field("overlap", "must be at most %s", maxOverlap)
 	}
@@ -190,14 +191,11 @@ func (a *Accounts) RotateToken(ctx context.Context, owner User, id, by string, o
 	}
 	old := list[i]
 	t = old
-	t.ID, t.CreatedAt, t.CreatedBy, t.LastUsed, t.LastFrom, t.Replaces = ident.New(), now, by, time.Time{}, "", true
+	t.ID, t.CreatedAt, t.CreatedBy, t.LastUsed, t.LastFrom, t.Factor = ident.New(), now, by.UserName, time.Time{}, "", by.Factor
 	t.ExpiresAt = now.Add(old.ExpiresAt.Sub(old.CreatedAt))
 	text = newTokenText()
 	t.Hash = a.keyer.Hash(node.PurposeToken, text)
-	if err := a.store.EndToken(ctx, owner.ID, id, now.Add(overlap), now); err != nil {
-		return "", t, err
-	}
-	return text, t, a.store.CreateToken(ctx, t)
+	return text, t, a.store.ReplaceToken(ctx, id, now.Add(overlap), t)
 }
 
 // Works reports whether a token proves something at a time.
@@ -205,8 +203,7 @@ func (t Token) Works(now time.Time) bool { return t.RevokedAt.IsZero() && now.Be
 
 // EndToken revokes a user's token at once; NotFound without one that works.
 func (a *Accounts) EndToken(ctx context.Context, owner User, id string) error {
-	now := a.now()
-	return a.store.EndToken(ctx, owner.ID, id, now, now)
+	return a.store.EndToken(ctx, owner.ID, id, a.now())
 }
 
 // Tokens returns the tokens of a user, the newest first.
@@ -214,7 +211,8 @@ func (a *Accounts) Tokens(ctx context.Context, u User) ([]Token, error) {
 	return a.store.Tokens(ctx, u.ID)
 }
 
-// byToken returns the session that a token stands for.
+// byToken returns the session that a token stands for. With the error of a good token
+// that is used from where it may not be, the session says whose it is, and may nothing.
 func (a *Accounts) byToken(ctx context.Context, text string) (Session, error) {
 	none := errs.New(errs.Unauthenticated, "the token is unknown, expired or revoked; make another")
 	if !IsToken(text) {
@@ -228,18 +226,21 @@ func (a *Accounts) byToken(ctx context.Context, text string) (Session, error) {
 	if err != nil {
 		return Session{}, err
 	}
+	s := Session{
+		ID: t.ID, UserID: owner.ID, UserName: owner.Name, Roles: owner.Roles, Kind: ByToken, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
+		LastSeen: t.LastUsed, Factor: t.Factor || owner.Factor || owner.Service, // which has none to show
+	}
 	from := audit.CallerOf(ctx).Address
 	if !t.from(from) {
-		return Session{}, errs.New(errs.Unauthenticated, "the token may not be used from %s", from)
+		return s, errs.New(errs.Unauthenticated, "the token may not be used from %s", from)
 	}
 	scope, err := t.Scope.role()
 	if err != nil {
 		return Session{}, err
 	}
-	s := Session{
-		ID: t.ID, UserID: owner.ID, UserName: owner.Name, Roles: owner.Roles, Kind: ByToken, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
-		LastSeen: t.LastUsed, Access: a.access(owner.Roles).Narrow(scope),
-	}
+	s.Access = a.access(owner.Roles)
+	a.restrict(&s) // by what its owner may do, before what is left of it
+	s.Access = s.Narrow(scope)
 	if now.Sub(t.LastUsed) > seenEvery {
 		err = a.store.UseToken(ctx, t.ID, now, from)
 	}

@@ -55,7 +55,7 @@ func TestToken(t *testing.T) {
 	ctx := t.Context()
 	ada := User{ID: "1", Name: "ada", Roles: first()}
 	s.users["ada"] = ada
-	ask := TokenRequest{Name: "laptop", Life: 24 * time.Hour, By: "ada"}
+	ask := TokenRequest{Name: "laptop", Life: 24 * time.Hour, By: Session{UserName: "ada"}}
 	for field, change := range map[string]func(*TokenRequest){
 		"name":        func(r *TokenRequest) { r.Name = "A b" },
 		"expires":     func(r *TokenRequest) { r.Life = MaxTokenLife + 1 },
@@ -100,8 +100,8 @@ func TestToken(t *testing.T) {
 	for address, ok := range map[string]bool{"10.1.2.3": true, "::ffff:10.1.2.3": true, "2001:db8::1": true, "10.2.0.1": false, "2001:db8::2": false, "": false} {
 		from := audit.WithCaller(ctx, audit.Caller{Address: address})
 		got, err := a.Session(from, Bearer, edge)
-		if (err == nil) != ok {
-			t.Errorf("from %q: %v", address, err)
+		if (err == nil) != ok || got.UserName != "ada" || !ok && got.May(NodeRead) { // who has it elsewhere is told of
+			t.Errorf("from %q: %+v, %v", address, got, err)
 		}
 		if ok && (!got.On(NodeWrite, identity("e", "edge")) || got.On(NodeRead, identity("c", "core")) || got.May(EventRead) || got.May(LiveApprove)) {
 			t.Errorf("from %q: %+v", address, got)
@@ -112,7 +112,7 @@ func TestToken(t *testing.T) {
 	}
 
 	now = now.Add(time.Hour)
-	next, replaced, err := a.RotateToken(ctx, ada, made.ID, "ada", time.Hour)
+	next, replaced, err := a.RotateToken(ctx, ada, made.ID, Session{UserName: "ada"}, time.Hour)
 	if err != nil || replaced.Name != "laptop" || !replaced.ExpiresAt.Equal(now.Add(24*time.Hour)) || next == all {
 		t.Fatalf("%+v, %v", replaced, err)
 	}
@@ -129,6 +129,41 @@ func TestToken(t *testing.T) {
 	}
 	if err := a.EndToken(ctx, ada, replaced.ID); !errs.Is(err, errs.NotFound) {
 		t.Errorf("twice: %v", err)
+	}
+}
+
+// TestTokenRequirement: a token is no way around a second factor that is asked for
+// later; one that was made with one, or by a program, works.
+func TestTokenRequirement(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		require Requirement
+		role    string
+		service bool
+		made    bool // with a second factor
+		has     bool // the owner now
+		may     bool
+	}{
+		{NoFactor, Operator, false, false, false, true},
+		{FactorApproval, Operator, false, false, false, false},
+		{FactorApproval, Analyst, false, false, false, true},
+		{FactorAll, Analyst, false, false, false, false},
+		{FactorAll, Analyst, false, true, false, true},
+		{FactorAll, Analyst, false, false, true, true},
+		{FactorAll, Automation, true, false, false, true},
+	} {
+		s := newStore()
+		a := newAccounts(s)
+		u := User{ID: "1", Name: "ada", Roles: []string{c.role}, Service: c.service, Factor: c.has}
+		s.users["ada"] = u
+		text, _, err := a.MakeToken(t.Context(), u, TokenRequest{Name: "x", Life: time.Hour, By: Session{Factor: c.made}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.require = c.require
+		if got, err := a.Session(t.Context(), Bearer, text); err != nil || got.May(NodeRead) != c.may || got.MustEnrol == c.may || !got.May(Self) {
+			t.Errorf("%+v: %+v, %v", c, got, err)
+		}
 	}
 }
 

@@ -69,7 +69,7 @@ func (a *Accounts) SetRoles(ctx context.Context, name string, roles []string) (U
 	})
 }
 
-// Disable ends all that a user can do: sessions end, and no login works.
+// Disable ends all that a user can do: sessions and tokens end, and no login works.
 func (a *Accounts) Disable(ctx context.Context, name string) (User, error) {
 	return a.store.UpdateUser(ctx, name, func(u *User, others []User) error {
 		if u.Is(Admin) && !hasAdmin(others...) {
@@ -82,7 +82,7 @@ func (a *Accounts) Disable(ctx context.Context, name string) (User, error) {
 	})
 }
 
-// Enable lets a user log in again. Sessions that ended stay so.
+// Enable lets a user log in again. Sessions and tokens that ended stay so.
 func (a *Accounts) Enable(ctx context.Context, name string) (User, error) {
 	return a.store.UpdateUser(ctx, name, func(u *User, _ []User) error {
 		u.DisabledAt = time.Time{}

@@ -416,10 +416,13 @@ func (a *API) authorize(r *http.Request, route Route) (context.Context, error) {
 		secret = c.Value
 	}
 	s, err := a.Accounts.Session(r.Context(), kind, secret)
+	ctx := withSession(r.Context(), s)
 	if err != nil {
+		if s.ID != "" { // a token that somebody has where it should not be
+			a.refused(ctx, s.UserName, string(route.Permission), r.Method+" "+r.URL.Path, err)
+		}
 		return nil, err
 	}
-	ctx := withSession(r.Context(), s)
 	if err := permitted(s, route); err != nil {
 		a.Log.WarnContext(r.Context(), "permission refused", "user", s.UserName, "permission", string(route.Permission), "path", r.URL.Path)
 		a.refused(ctx, s.UserName, string(route.Permission), r.Method+" "+r.URL.Path, err)

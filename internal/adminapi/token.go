@@ -154,7 +154,7 @@ func (a *API) makeToken(ctx context.Context, owner account.User, in TokenInput) 
 		return nil, err
 	}
 	text, t, err := a.Accounts.MakeToken(ctx, owner, account.TokenRequest{
-		Name: in.Name, Scope: account.Scope(in.Scope), Networks: in.Networks, Life: life, By: session(ctx).UserName,
+		Name: in.Name, Scope: account.Scope(in.Scope), Networks: in.Networks, Life: life, By: session(ctx),
 	})
 	return a.shown(text, t, err)
 }
@@ -210,7 +210,7 @@ func (a *API) rotateToken(ctx context.Context, owner account.User, id string, in
 	if err := a.recordUser(ctx, action, target, map[string]any{"overlap_hours": in.OverlapHours}); err != nil {
 		return nil, err
 	}
-	return a.shown(a.Accounts.RotateToken(ctx, owner, id, session(ctx).UserName, time.Duration(in.OverlapHours)*time.Hour))
+	return a.shown(a.Accounts.RotateToken(ctx, owner, id, session(ctx), time.Duration(in.OverlapHours)*time.Hour))
 }
 
 func (a *API) revokeOwnToken(ctx context.Context, in *TokenRef) (*none, error) {

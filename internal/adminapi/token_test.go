@@ -44,6 +44,16 @@ func TestTokens(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 
+	var elsewhere adminapi.Token
+	if err := w.call("POST", "/tokens", nil, adminapi.TokenInput{Name: "office", Networks: []string{"192.0.2.0/24"}, Own: password}, &elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	stolen := adminapi.NewClient(w.url, elsewhere.Text, w.http)
+	wantStatus(t, stolen.Call(t.Context(), "GET", "/nodes", nil, nil, nil), 401, "may not be used from 127.0.0.1")
+	if e := w.audited()[0]; e.Session != elsewhere.ID || e.Actor != "admin" || e.Target != "GET /api/v1/nodes" || e.Outcome != "refused" {
+		t.Errorf("a token that is used where it may not be is not in the audit log: %+v", e)
+	}
+
 	service := adminapi.UserInput{Name: "ci", Service: true, Roles: []string{"automation", "operator"}, Own: password}
 	if err := w.call("POST", "/users", nil, service, nil); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func (a *API) registerUsers() {
 	register(a, account.UserRead, http.MethodGet, "/users", "List people", a.listUsers)
 	register(a, account.UserWrite, http.MethodPost, "/users", "Make a further person", a.createUser)
 	register(a, account.UserWrite, http.MethodPut, "/users/{name}/roles", "Give a person these roles and no others; it holds at once", a.setRoles)
-	register(a, account.UserWrite, http.MethodPost, "/users/{name}/disable", "End all that a person can do: sessions end, no login works", a.disableUser)
+	register(a, account.UserWrite, http.MethodPost, "/users/{name}/disable", "End all that a person can do: sessions and tokens end, no login works", a.disableUser)
 	register(a, account.UserWrite, http.MethodPost, "/users/{name}/enable", "Let a person log in again", a.enableUser)
 	register(a, account.UserWrite, http.MethodPut, "/users/{name}/password", "Give a person another password; their sessions end", a.resetPassword)
 	register(a, account.UserRead, http.MethodGet, "/users/{name}/sessions", "List a person's sessions, the newest first", a.userSessions)

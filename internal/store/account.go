@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -101,9 +102,11 @@ func (s *Store) UpdateUser(ctx context.Context, name string, change func(u *acco
 			return err
 		}
 		if !u.DisabledAt.IsZero() {
-			_, err = t.exec(ctx, `DELETE FROM session WHERE account_id = $1`, u.ID)
+			_, errSession := t.exec(ctx, `DELETE FROM session WHERE account_id = $1`, u.ID)
+			_, errToken := t.exec(ctx, `UPDATE token SET revoked_at = $2 WHERE account_id = $1 AND revoked_at = 0`, u.ID, micros(u.DisabledAt))
+			return errors.Join(errSession, errToken)
 		}
-		return err
+		return nil
 	})
 	return u, fail("change user", err)
 }

@@ -167,14 +167,26 @@ func testToken(t *testing.T, s *store.Store) {
 	if list := must(s.Tokens(ctx, "u2"))(t); len(list) != 1 || list[0].LastFrom != `10.1.1.1\x00` || !list[0].LastUsed.Equal(start.Add(time.Minute)) {
 		t.Errorf("%+v", list)
 	}
-	wantKind(t, s.EndToken(ctx, "u1", "t1", start, start), errs.NotFound) // another's
-	ok(t, s.EndToken(ctx, "u2", "t1", start.Add(2*time.Minute), start))
-	same.Replaces = true
-	ok(t, s.CreateToken(ctx, same))
+	wantKind(t, s.EndToken(ctx, "u1", "t1", start), errs.NotFound) // another's
+	same.Factor = true
+	others := same
+	others.UserID = "u1"
+	wantKind(t, s.ReplaceToken(ctx, "t1", start, others), errs.NotFound)
+	ok(t, s.ReplaceToken(ctx, "t1", start.Add(2*time.Minute), same))
+	if got, _, err := s.TokenByHash(ctx, keyHash("t2"), start); err != nil || !got.Factor {
+		t.Errorf("%+v, %v", got, err)
+	}
 	_, _, err = s.TokenByHash(ctx, keyHash("t1"), start.Add(2*time.Minute))
 	wantKind(t, err, errs.NotFound)
-	ok(t, s.EndToken(ctx, "u2", "t2", start, start))
-	wantKind(t, s.EndToken(ctx, "u2", "t2", start, start), errs.NotFound)
+	again := same
+	again.ID, again.Hash = "t1b", keyHash("t1b")
+	ok(t, s.ReplaceToken(ctx, "t1", start.Add(time.Hour), again)) // makes no token longer
+	_, _, err = s.TokenByHash(ctx, keyHash("t1"), start.Add(2*time.Minute))
+	wantKind(t, err, errs.NotFound)
+	ok(t, s.EndToken(ctx, "u2", "t1b", start))
+	ok(t, s.EndToken(ctx, "u2", "t2", start))
+	wantKind(t, s.EndToken(ctx, "u2", "t2", start), errs.NotFound)
+	wantKind(t, s.ReplaceToken(ctx, "t2", start.Add(time.Hour), again), errs.NotFound)
 	_, _, err = s.TokenByHash(ctx, keyHash("t2"), start)
 	wantKind(t, err, errs.NotFound)
 	third := one
@@ -186,6 +198,9 @@ func testToken(t *testing.T, s *store.Store) {
 	must(s.UpdateUser(ctx, "ci", func(u *account.User, _ []account.User) error { u.DisabledAt = start; return nil }))(t)
 	_, _, err = s.TokenByHash(ctx, keyHash("t3"), third.CreatedAt)
 	wantKind(t, err, errs.NotFound)
+	must(s.UpdateUser(ctx, "ci", func(u *account.User, _ []account.User) error { u.DisabledAt = time.Time{}; return nil }))(t)
+	_, _, err = s.TokenByHash(ctx, keyHash("t3"), third.CreatedAt)
+	wantKind(t, err, errs.NotFound) // it ended with the account, for good
 }
 
 func testFactor(t *testing.T, s *store.Store) {
