@@ -17,6 +17,7 @@ func newUserCommand() *cobra.Command {
 	cmd.AddCommand(
 		newUserListCommand(&t), newUserCreateCommand(&t), newUserRolesCommand(&t), newUserDisableCommand(&t), newUserEnableCommand(&t),
 		newUserPasswordCommand(&t), newUserSessionsCommand(&t), newUserFactorCommand(&t), newUserLinkCommand(&t), newUserUnlinkCommand(&t),
+		newUserInviteCommand(&t), newUserInvitationsCommand(&t),
 	)
 	return cmd
 }

@@ -63,7 +63,7 @@ func (s *Server) JSON(ctx context.Context, document any, args ...string) error {
 }
 
 // Password is that of the administrator whom SetUp makes.
-const Password = "correct horse battery staple"
+const Password = "lantern orbit velvet mustard"
 
 // SetUp makes the first administrator and logs the command line in.
 func (s *Server) SetUp(ctx context.Context) error {

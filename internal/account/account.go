@@ -90,12 +90,6 @@ const (
 	bearerLife = 30 * 24 * time.Hour
 )
 
-// MinPassword is the shortest password, in bytes (ASVS 5.0, 6.2.1).
-const MinPassword = 15
-
-// maxPassword bounds what is hashed.
-const maxPassword = 1024
-
 var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._@-]{0,63}$`)
 
 // Store keeps people and sessions.
@@ -105,6 +99,7 @@ type Store interface {
 	TokenStore
 	FactorStore
 	IdentityStore
+	InvitationStore
 }
 
 // UserStore keeps people.
@@ -260,19 +255,12 @@ func checkNew(name, password string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	return checkPassword(password)
+	return checkPassword(name, password)
 }
 
 func checkName(name string) error {
 	if !namePattern.MatchString(name) {
 		return errs.Field("username", "use up to 64 lower-case letters, digits and . _ @ -, beginning with a letter or digit")
-	}
-	return nil
-}
-
-func checkPassword(password string) error {
-	if len(password) < MinPassword || len(password) > maxPassword {
-		return errs.Field("password", "must have %d to %d characters", MinPassword, maxPassword)
 	}
 	return nil
 }
@@ -293,6 +281,9 @@ func (a *Accounts) Login(ctx context.Context, name, password, code string) (User
 	switch {
 	case err == nil:
 		a.throttle.succeeded(name, network)
+		if outdated(u.PasswordHash) {
+			_ = a.renew(ctx, u, password) // nothing is lost: the next login tries again
+		}
 		return u, nil
 	case errs.Is(err, errs.Unauthenticated):
 		a.throttle.failed(name, network)

@@ -21,6 +21,7 @@ type store struct {
 	tokenStore
 	factorStore
 	identityStore
+	InvitationStore // see TestInvitations of adminapi, on the real one
 
 	mu       sync.Mutex
 	users    map[string]User
@@ -391,7 +392,7 @@ func TestSetUp_wrong(t *testing.T) {
 			t.Errorf("%.20q %.20q: %v", tt.name, tt.password, err)
 		}
 	}
-	for _, ok := range []string{strings.Repeat("x", MinPassword), strings.Repeat("x", maxPassword)} {
+	for _, ok := range []string{"kettle umbrella", "kettle umbrella" + strings.Repeat("x", maxPassword-MinPassword)} {
 		if err := checkNew("anna.b@example-1_2", ok); err != nil {
 			t.Errorf("%d characters: %v", len(ok), err)
 		}

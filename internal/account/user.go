@@ -93,7 +93,7 @@ func (a *Accounts) Enable(ctx context.Context, name string) (User, error) {
 // SetPassword gives a user another password. All of their sessions end but keep,
 // if it is theirs.
 func (a *Accounts) SetPassword(ctx context.Context, name, password string, keep Session) (User, error) {
-	if err := checkPassword(password); err != nil {
+	if err := checkPassword(name, password); err != nil {
 		return User{}, err
 	}
 	hashed, err := a.hashed(ctx, password)
@@ -101,20 +101,25 @@ func (a *Accounts) SetPassword(ctx context.Context, name, password string, keep 
 		return User{}, err
 	}
 	u, err := a.store.UpdateUser(ctx, name, func(u *User, _ []User) error {
-		if u.Service {
-			return errs.New(errs.Conflict, "%s is a service account, which has tokens and no password", u.Name)
-		}
-		if u.Origin != "" {
-			return errs.New(errs.Conflict, "%s logs in by %s, and has no password here", u.Name, u.Origin)
-		}
 		u.PasswordHash = hashed
-		return nil
+		return u.hasPassword()
 	})
 	if err != nil {
 		return u, err
 	}
 	_, err = a.store.EndSessions(ctx, u.ID, keep.Hash)
 	return u, err
+}
+
+// hasPassword refuses who has none here.
+func (u User) hasPassword() error {
+	if u.Service {
+		return errs.New(errs.Conflict, "%s is a service account, which has tokens and no password", u.Name)
+	}
+	if u.Origin != "" {
+		return errs.New(errs.Conflict, "%s logs in by %s, and has no password here", u.Name, u.Origin)
+	}
+	return nil
 }
 
 // UserByName returns a user; NotFound without one.

@@ -275,7 +275,7 @@ func TestRoutes(t *testing.T) {
 	w := newWorld(t)
 	w.setUp()
 	public := map[string]bool{
-		"GET /api/v1/setup": true, "POST /api/v1/setup": true, "POST /api/v1/session": true,
+		"GET /api/v1/setup": true, "POST /api/v1/setup": true, "POST /api/v1/session": true, "POST /api/v1/invitations/look": true, "POST /api/v1/invitations/accept": true,
 		"GET /api/v1/sign-on": true, "GET /api/v1/sign-on/{name}": true, "GET /api/v1/sign-on/{name}/callback": true,
 		"POST /api/v1/hooks/{name}": true, // which has tokens of its own
 		"POST /file_request":        true, // which asks Vault

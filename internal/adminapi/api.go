@@ -261,6 +261,7 @@ func New(o Options) *API {
 	a.registerFreeze()
 	a.registerPolicy()
 	a.registerUsers()
+	a.registerInvitations()
 	a.registerRoles()
 	a.registerTokens()
 	a.registerFactors()

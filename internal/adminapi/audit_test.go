@@ -237,7 +237,7 @@ func TestUnauditedRoutes(t *testing.T) {
 	_, n := w.enrolFrom("192.0.2.7", secret, "h1")
 	// What changes nothing that agents do, so that it must work: it shows a
 	// count, or takes a right away.
-	harmless := map[string]bool{"POST /api/v1/live/preview": true, "DELETE /api/v1/session": true, "POST /api/v1/policy/check": true, "POST /api/v1/carves/check": true, "POST /api/v1/events/search": true, "POST /api/v1/redactions/test": true, "POST /api/v1/rules/test": true}
+	harmless := map[string]bool{"POST /api/v1/live/preview": true, "DELETE /api/v1/session": true, "POST /api/v1/policy/check": true, "POST /api/v1/carves/check": true, "POST /api/v1/events/search": true, "POST /api/v1/redactions/test": true, "POST /api/v1/rules/test": true, "POST /api/v1/invitations/look": true}
 	// What cannot be asked for beside the others; package change has the same
 	// test of its own.
 	elsewhere := map[string]bool{
@@ -258,6 +258,10 @@ func TestUnauditedRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	pending := w.pending()
+	var link adminapi.Invitation
+	if err := w.call("POST", "/invitations", nil, adminapi.InvitationInput{Name: "carol", Roles: []string{"auditor"}, Own: password}, &link); err != nil {
+		t.Fatal(err)
+	}
 	reason := adminapi.ReasonInput{Reason: "x"}
 	bodies := map[string]any{
 		"POST /api/v1/session":               adminapi.LoginInput{Username: "admin", Password: password},
@@ -302,6 +306,8 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/tokens/{id}/rotate":              adminapi.RotateTokenInput{Own: password},
 		"POST /api/v1/users/{name}/tokens":             adminapi.TokenInput{Name: "t", Own: password},
 		"POST /api/v1/users/{name}/tokens/{id}/rotate": adminapi.RotateTokenInput{Own: password},
+		"POST /api/v1/invitations":                     adminapi.InvitationInput{Name: "eve", Roles: []string{"auditor"}, Own: password},
+		"POST /api/v1/invitations/accept":              adminapi.AcceptInput{InvitationToken: adminapi.InvitationToken{Token: strings.TrimPrefix(link.Path, "/invite#token=")}, Password: "kettle umbrella fjord"},
 		"PUT /api/v1/session/password":                 adminapi.NewPasswordInput{Password: password + "2", Own: password},
 	}
 	live := adminapi.Live{}
@@ -346,6 +352,9 @@ func TestUnauditedRoutes(t *testing.T) {
 		}
 		if strings.HasPrefix(r.Path, "/api/v1/silences/") {
 			ids = silence.ID
+		}
+		if strings.HasPrefix(r.Path, "/api/v1/invitations/") {
+			ids = link.ID
 		}
 		path := strings.NewReplacer("{number}", "1", "{id}", ids, "{name}", "servers", "/api/v1", "").Replace(r.Path)
 		if err := w.call(r.Method, path, nil, bodies[name], nil); adminapi.Status(err) != 500 {
@@ -439,7 +448,7 @@ func (w *world) state(nodeID, liveID string) string {
 	var all []string
 	for _, path := range []string{
 		"/nodes?sort=hostname", "/nodes/" + nodeID, "/secrets", "/live", "/live/" + liveID, "/audit",
-		"/changes", "/revisions", "/resources", "/rollouts", "/rollouts/current", "/freeze", "/emergency", "/users", "/saved-queries",
+		"/changes", "/revisions", "/resources", "/rollouts", "/rollouts/current", "/freeze", "/emergency", "/users", "/invitations", "/saved-queries",
 	} {
 		path, raw, _ := strings.Cut(path, "?")
 		query, err := url.ParseQuery(raw)

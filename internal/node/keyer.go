@@ -52,6 +52,7 @@ const (
 	PurposeToken        = "token"
 	PurposeFactor       = "factor" // the key of seeds of authenticators
 	PurposeRecovery     = "recovery_code"
+	PurposeInvitation   = "invitation"
 	PurposeSignOn       = "sign_on"   // the key of what browsers keep while at a provider
 	PurposeRedaction    = "redaction" // of secrets in what agents send; see redact.Redactor
 	PurposeLine         = "line"      // of log lines; see agentapi.Redactor

@@ -275,3 +275,52 @@ func testIdentity(t *testing.T, s *store.Store) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func testInvitation(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	ok(t, s.CreateFirstUser(ctx, account.User{ID: "u1", Name: "ada", PasswordHash: "old", Roles: []string{"admin"}, CreatedAt: start}))
+	one := account.Invitation{ID: "i1", Name: "bob", Roles: []string{"analyst"}, By: "ada", CreatedAt: start, ExpiresAt: start.Add(time.Hour), Hash: keyHash("i1")}
+	ok(t, s.CreateInvitation(ctx, one))
+	if diff := cmp.Diff([]account.Invitation{one}, must(s.Invitations(ctx, start))(t)); diff != "" {
+		t.Errorf("invitations (-want +got):\n%s", diff)
+	}
+	again := one
+	again.ID, again.Hash, again.CreatedAt, again.ExpiresAt = "i2", keyHash("i2"), start.Add(time.Minute), start.Add(2*time.Hour)
+	ok(t, s.CreateInvitation(ctx, again))
+	_, err := s.InvitationByHash(ctx, keyHash("i1"), start) // one for a name
+	wantKind(t, err, errs.NotFound)
+	_, err = s.InvitationByHash(ctx, keyHash("i2"), start.Add(2*time.Hour))
+	wantKind(t, err, errs.NotFound)
+	got := must(s.InvitationByHash(ctx, keyHash("i2"), start))(t)
+
+	taken := account.User{ID: "u2", Name: "ada", PasswordHash: "x", CreatedAt: start}
+	wantKind(t, s.AcceptInvitation(ctx, got, taken), errs.Conflict)
+	ok(t, s.AcceptInvitation(ctx, got, account.User{ID: "u2", Name: "bob", PasswordHash: "new", Roles: got.Roles, CreatedAt: start}))
+	if u := must(s.UserByName(ctx, "bob"))(t); u.PasswordHash != "new" || u.Roles[0] != "analyst" {
+		t.Errorf("%+v", u)
+	}
+	wantKind(t, s.AcceptInvitation(ctx, got, account.User{ID: "u3", Name: "eve", CreatedAt: start}), errs.NotFound)
+	if users := must(s.Users(ctx))(t); len(users) != 2 {
+		t.Errorf("a link worked twice: %+v", users)
+	}
+
+	reset := account.Invitation{ID: "i3", Name: "ada", Reset: true, By: "ada", CreatedAt: start, ExpiresAt: start.Add(time.Hour), Hash: keyHash("i3")}
+	ok(t, s.CreateInvitation(ctx, reset))
+	ok(t, s.CreateSession(ctx, keyHash("s"), account.Session{UserID: "u1", Kind: account.Cookie, CreatedAt: start, ExpiresAt: start.Add(time.Hour)}))
+	ok(t, s.AcceptInvitation(ctx, reset, account.User{Name: "ada", PasswordHash: "newer"}))
+	if u := must(s.UserByName(ctx, "ada"))(t); u.PasswordHash != "newer" || u.Roles[0] != "admin" {
+		t.Errorf("%+v", u)
+	}
+	_, err = s.SessionByHash(ctx, keyHash("s"), start)
+	wantKind(t, err, errs.NotFound)
+
+	must(s.UpdateUser(ctx, "bob", func(u *account.User, _ []account.User) error { u.DisabledAt = start; return nil }))(t)
+	reset.Name, reset.Hash = "bob", keyHash("i4")
+	ok(t, s.CreateInvitation(ctx, reset))
+	wantKind(t, s.AcceptInvitation(ctx, reset, account.User{Name: "bob", PasswordHash: "z"}), errs.NotFound)
+	if list := must(s.Invitations(ctx, start))(t); len(list) != 1 { // nothing happened
+		t.Errorf("%+v", list)
+	}
+	ok(t, s.DeleteInvitation(ctx, "i3"))
+	wantKind(t, s.DeleteInvitation(ctx, "i3"), errs.NotFound)
+}

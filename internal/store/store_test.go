@@ -180,6 +180,7 @@ func TestStore(t *testing.T) {
 		"token":                 testToken,
 		"factor":                testFactor,
 		"identity":              testIdentity,
+		"invitation":            testInvitation,
 		"audit":                 testAudit,
 		"audit together":        testAuditTogether,
 		"registry and enroller": testRegistry,

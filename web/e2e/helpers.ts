@@ -7,7 +7,7 @@ export const token = process.env.MUSTER_E2E_SETUP_TOKEN ?? "";
 const shots = process.env.MUSTER_E2E_SCREENSHOTS ?? "";
 export const user = "ada";
 export const second = "bob";
-export const password = "correct horse battery staple";
+export const password = "lantern orbit velvet mustard";
 
 /** Everything that the browser complains about: errors, and breaches of the CSP. */
 export function watch(page: Page): string[] {

@@ -5,11 +5,11 @@ import { RouterProvider } from "@tanstack/react-router";
 
 import { makeQueryClient } from "./query-client";
 import { makeRouter } from "./router";
-import { takeSetupToken } from "./setup-token";
+import { takeLinkToken } from "./link-token";
 import { Overlays } from "./ui/overlay";
 import "./styles.css";
 
-takeSetupToken();
+takeLinkToken();
 const queryClient = makeQueryClient();
 const router = makeRouter(queryClient);
 

@@ -42,6 +42,12 @@ const setupRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/setup"), "SetupPage"),
 });
 
+const inviteRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/invite",
+  component: lazyRouteComponent(() => import("./pages/invite"), "InvitePage"),
+});
+
 const loginRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/login",
@@ -205,6 +211,7 @@ const accountRoute = createRoute({
 
 const routeTree = rootRoute.addChildren([
   setupRoute,
+  inviteRoute,
   loginRoute,
   shellRoute.addChildren([
     overviewRoute,

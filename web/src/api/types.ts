@@ -1022,6 +1022,11 @@ export interface FactorList {
   factors: { id: string; name: string; created_at: string; last_used?: string }[];
   recovery_codes_left: number;
 }
+export interface Invited {
+  name: string;
+  reset: boolean;
+  roles: string[];
+}
 export interface FactorSecret {
   id: string;
   secret: string;

@@ -6,7 +6,7 @@ import { api } from "@/api/client";
 import { sessionQuery, setupQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import { useTitle } from "@/lib/hooks";
-import { setupToken, takeSetupToken } from "@/setup-token";
+import { linkToken, takeLinkToken } from "@/link-token";
 import { Button, Field, Input } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
 import { Gate } from "./gate";
@@ -17,14 +17,14 @@ export function SetupPage() {
   useTitle("Set up");
   const client = useQueryClient();
   const navigate = useNavigate();
-  const [fromLink, setFromLink] = useState(setupToken);
+  const [fromLink, setFromLink] = useState(linkToken);
   const [token, setToken] = useState(fromLink);
   useEffect(() => {
     // The link was opened where this page already was.
     const onHash = () => {
-      takeSetupToken();
-      setFromLink(setupToken());
-      setToken(setupToken());
+      takeLinkToken();
+      setFromLink(linkToken());
+      setToken(linkToken());
     };
     addEventListener("hashchange", onHash);
     return () => removeEventListener("hashchange", onHash);

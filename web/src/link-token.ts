@@ -1,10 +1,10 @@
 let token = "";
 
 /**
- * Takes the setup token out of the address, where it is the fragment so that
+ * Takes the token of a link out of the address, where it is the fragment so that
  * it is neither sent nor logged, and removes it from there and from history.
  */
-export function takeSetupToken(): void {
+export function takeLinkToken(): void {
   const match = /^#token=([^&]+)/.exec(location.hash);
   if (!match) return;
   try {
@@ -15,4 +15,4 @@ export function takeSetupToken(): void {
   history.replaceState(history.state, "", location.pathname + location.search);
 }
 
-export const setupToken = (): string => token;
+export const linkToken = (): string => token;
