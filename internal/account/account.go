@@ -69,7 +69,7 @@ type Origin struct {
 	Agent   string // the browser or program
 	// SecondFactor says that a provider of sign-on asked for one.
 	SecondFactor bool
-	// ProvedAt is when the person proved there who they are, if it was asked for anew.
+	// ProvedAt is when the person proved anew who they are, there or here; zero if never.
 	ProvedAt time.Time
 }
 
@@ -129,6 +129,8 @@ type SessionStore interface {
 	SessionByHash(ctx context.Context, hash node.KeyHash, now time.Time) (Session, error)
 	// SeeSession notes that a session was used.
 	SeeSession(ctx context.Context, hash node.KeyHash, now time.Time) error
+	// ProveSession notes that a session's owner proved once more who they are.
+	ProveSession(ctx context.Context, hash node.KeyHash, now time.Time) error
 	// Sessions returns the sessions of a user that did not end, the newest first.
 	Sessions(ctx context.Context, userID string, now time.Time) ([]Session, error)
 	// EndSessions ends a user's sessions but the one with hash keep, and returns how
@@ -155,6 +157,7 @@ type Accounts struct {
 
 	throttle *throttle
 	sealer   sealer
+	passkeys *Passkeys
 	require  Requirement
 }
 
@@ -173,10 +176,10 @@ const (
 )
 
 // New returns Accounts on a store.
-func New(store Store, roles Roles, keyer node.Keyer, require Requirement, now func() time.Time) *Accounts {
+func New(store Store, roles Roles, keyer node.Keyer, passkeys *Passkeys, require Requirement, now func() time.Time) *Accounts {
 	return &Accounts{
 		store: store, roles: roles, keyer: keyer, now: now, hashing: make(chan struct{}, maxHashing), decoy: encode(random(argonSalt), random(argonKey)),
-		throttle: newThrottle(now), sealer: newSealer(keyer), require: require,
+		throttle: newThrottle(now), sealer: newSealer(keyer), passkeys: passkeys, require: require,
 	}
 }
 
@@ -236,18 +239,86 @@ func (a *Accounts) Prove(ctx context.Context, s Session, password string) error 
 	if password == "" {
 		return errs.Field("password", "is missing; a token alone cannot do this, so prove who you are")
 	}
-	network := networkOf(audit.CallerOf(ctx).Address)
-	if err := a.mayTry(ctx, s.UserName, network); err != nil {
-		return err
+	_, err := a.tried(ctx, s.UserName, func() (User, error) { return a.check(ctx, s.UserName, password) })
+	if errs.Is(err, errs.Unauthenticated) {
+		return errs.New(errs.Forbidden, "the password is wrong")
 	}
-	if _, err := a.check(ctx, s.UserName, password); err != nil {
-		if errs.Is(err, errs.Unauthenticated) {
-			a.throttle.failed(s.UserName, network)
-			return errs.New(errs.Forbidden, "the password is wrong")
+	return err
+}
+
+// CheckProof checks once more who a session's owner is: by their password, or by a second
+// proof of theirs, which is all that somebody has who logs in at a provider.
+func (a *Accounts) CheckProof(ctx context.Context, s Session, password string, second Second) error {
+	if s.Kind == ByToken {
+		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
+	}
+	if password == "" && second.Code == "" && second.Passkey.ID == "" {
+		return errs.Field("password", "is missing; or give a code or a passkey")
+	}
+	_, err := a.tried(ctx, s.UserName, func() (User, error) {
+		if password != "" {
+			return a.check(ctx, s.UserName, password)
 		}
-		return err
+		u, err := a.store.UserByName(ctx, s.UserName)
+		if err != nil {
+			return u, err
+		}
+		list, err := a.factors(ctx, u.ID)
+		switch {
+		case err != nil:
+			return u, err
+		case second.Passkey.ID != "":
+			return u, a.usePasskey(ctx, u, list, second.Passkey)
+		}
+		return u, a.useCode(ctx, u, list, second.Code)
+	})
+	if errs.Is(err, errs.Unauthenticated) {
+		return errs.New(errs.Forbidden, "that is wrong; try again")
 	}
-	return nil
+	return err
+}
+
+// ProveSession lets a session's owner do for some minutes what asks for a password. They
+// passed CheckProof.
+func (a *Accounts) ProveSession(ctx context.Context, s Session) error {
+	return a.store.ProveSession(ctx, s.Hash, a.now())
+}
+
+// Proof is how a person can prove once more who they are.
+type Proof string
+
+// The proofs.
+const (
+	ByPassword Proof = "password"
+	ByCode     Proof = "code"
+	ByPasskey  Proof = "passkey"
+	ByProvider Proof = "provider"
+)
+
+// Proofs returns how a session's owner can prove who they are, and the provider that
+// they log in at; none of a token.
+func (a *Accounts) Proofs(ctx context.Context, s Session) (can []Proof, provider string, err error) {
+	if s.Kind == ByToken {
+		return nil, "", nil
+	}
+	u, err := a.store.UserByName(ctx, s.UserName)
+	if err != nil {
+		return nil, "", err
+	}
+	list, err := a.factors(ctx, u.ID)
+	if u.PasswordHash != "" {
+		can = append(can, ByPassword)
+	}
+	for kind, proof := range map[FactorKind]Proof{TOTP: ByCode, Passkey: ByPasskey} {
+		if slices.ContainsFunc(list, func(f Factor) bool { return f.Kind == kind }) {
+			can = append(can, proof)
+		}
+	}
+	if u.Origin != "" {
+		can = append(can, ByProvider)
+	}
+	slices.Sort(can)
+	return can, u.Origin, err
 }
 
 // checkNew refuses names and passwords that a new user cannot have.
@@ -265,30 +336,40 @@ func checkName(name string) error {
 	return nil
 }
 
-// Login returns the user with that name and password, and a code if they have an
-// authenticator. The error does not tell whether name or password was wrong, and
-// takes as long either way; one about the field code says that both were right.
-// Who tries too often from somewhere must wait.
-func (a *Accounts) Login(ctx context.Context, name, password, code string) (User, error) {
+// Login returns the user with that name and password, and a second proof if they have
+// one. The error does not tell whether name or password was wrong, and takes as long
+// either way; one about the field code or passkey says that both were right. Who tries
+// too often from somewhere must wait.
+func (a *Accounts) Login(ctx context.Context, name, password string, second Second) (User, error) {
+	u, err := a.tried(ctx, name, func() (User, error) {
+		u, err := a.check(ctx, name, password)
+		if err == nil {
+			err = a.second(ctx, u, second)
+		}
+		return u, err
+	})
+	if err != nil {
+		return User{}, err
+	}
+	a.throttle.succeeded(name, networkOf(audit.CallerOf(ctx).Address))
+	if outdated(u.PasswordHash) {
+		_ = a.renew(ctx, u, password) // nothing is lost: the next login tries again
+	}
+	return u, nil
+}
+
+// tried runs one try to prove to be somebody, if it may be made now, and counts it if
+// it fails.
+func (a *Accounts) tried(ctx context.Context, name string, try func() (User, error)) (User, error) {
 	network := networkOf(audit.CallerOf(ctx).Address)
 	if err := a.mayTry(ctx, name, network); err != nil {
 		return User{}, err
 	}
-	u, err := a.check(ctx, name, password)
-	if err == nil {
-		err = a.second(ctx, u, code)
-	}
-	switch {
-	case err == nil:
-		a.throttle.succeeded(name, network)
-		if outdated(u.PasswordHash) {
-			_ = a.renew(ctx, u, password) // nothing is lost: the next login tries again
-		}
-		return u, nil
-	case errs.Is(err, errs.Unauthenticated):
+	u, err := try()
+	if errs.Is(err, errs.Unauthenticated) {
 		a.throttle.failed(name, network)
 	}
-	return User{}, err
+	return u, err
 }
 
 // mayTry refuses who must wait. That an owner is logged in from a network is looked
@@ -382,7 +463,7 @@ func (a *Accounts) access(names []string) Access {
 	return NewAccess(roles)
 }
 
-// provedFor is how long a proof at a provider stands in for a password.
+// provedFor is how long a proof stands in for a password.
 const provedFor = 5 * time.Minute
 
 // bearerPrefix lets secret scanners know a token when they see one.

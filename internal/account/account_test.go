@@ -208,6 +208,15 @@ func (s *factorStore) UseFactor(_ context.Context, id string, step int64, now ti
 	return errs.New(errs.Conflict, "used")
 }
 
+func (s *factorStore) UsePasskey(_ context.Context, id string, sealed []byte, now time.Time) error {
+	for i := range s.factors {
+		if f := &s.factors[i]; f.ID == id {
+			f.Sealed, f.LastUsed = sealed, now
+		}
+	}
+	return nil
+}
+
 func (s *factorStore) DeleteFactor(context.Context, string, string) error {
 	s.factors, s.recovery = nil, nil
 	return nil
@@ -281,6 +290,13 @@ func (r roles) Role(name string) *Role {
 	return r[name]
 }
 
+func (s *store) ProveSession(_ context.Context, h node.KeyHash, now time.Time) error {
+	session := s.sessions[h]
+	session.ProvedAt = now
+	s.sessions[h] = session
+	return nil
+}
+
 func (s *store) DeleteSession(_ context.Context, h node.KeyHash) error {
 	delete(s.sessions, h)
 	return s.err
@@ -297,7 +313,7 @@ func (s *store) AppendAudit(_ context.Context, e audit.Entry) (audit.Entry, erro
 var errStore = errors.New("the database is gone")
 
 func newAccounts(s *store) *Accounts {
-	return New(s, roles{}, node.NewKeyer([]byte("0123456789abcdef0123456789abcdef")), NoFactor, time.Now)
+	return New(s, roles{}, node.NewKeyer([]byte("0123456789abcdef0123456789abcdef")), nil, NoFactor, time.Now)
 }
 
 func TestLogin(t *testing.T) {
@@ -317,12 +333,12 @@ func TestLogin(t *testing.T) {
 	if strings.Contains(made.PasswordHash, password) || !strings.HasPrefix(made.PasswordHash, "$argon2id$v=19$m=65536,t=3,p=2$") {
 		t.Errorf("kept as %s", made.PasswordHash)
 	}
-	if u, err := a.Login(t.Context(), "anna", password, ""); err != nil || u.ID != made.ID {
+	if u, err := a.Login(t.Context(), "anna", password, Second{}); err != nil || u.ID != made.ID {
 		t.Errorf("%+v, %v", u, err)
 	}
 	var texts []string
 	for _, try := range [][2]string{{"anna", password + " "}, {"bob", password}, {"anna", ""}, {"anna", strings.Repeat("x", maxPassword+1)}} {
-		u, err := a.Login(t.Context(), try[0], try[1], "")
+		u, err := a.Login(t.Context(), try[0], try[1], Second{})
 		if !errs.Is(err, errs.Unauthenticated) || u.Name != "" {
 			t.Fatalf("%.40q: %+v, %v", try, u, err)
 		}
@@ -334,7 +350,7 @@ func TestLogin(t *testing.T) {
 		}
 	}
 	s.err = errStore
-	if _, err := a.Login(t.Context(), "anna", password, ""); !errors.Is(err, errStore) {
+	if _, err := a.Login(t.Context(), "anna", password, Second{}); !errors.Is(err, errStore) {
 		t.Errorf("a failing store: %v", err)
 	}
 }
@@ -358,13 +374,13 @@ func TestLogin_equalWork(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, name := range []string{"anna", "nobody"} {
-		if _, err := a.Login(ctx, name, password, ""); !errs.Is(err, errs.Busy) {
+		if _, err := a.Login(ctx, name, password, Second{}); !errs.Is(err, errs.Busy) {
 			t.Errorf("%s was refused without hashing: %v", name, err)
 		}
 	}
 	// The decoy is one that no password fits, even if somebody learned it.
 	<-a.hashing
-	if _, err := a.Login(t.Context(), "nobody", password, ""); !errs.Is(err, errs.Unauthenticated) {
+	if _, err := a.Login(t.Context(), "nobody", password, Second{}); !errs.Is(err, errs.Unauthenticated) {
 		t.Error(err)
 	}
 }
@@ -510,7 +526,7 @@ func TestSetup(t *testing.T) {
 
 func TestProve(t *testing.T) {
 	t.Parallel()
-	a := New(newStore(), roles{}, node.NewKeyer([]byte("key")), NoFactor, time.Now)
+	a := New(newStore(), roles{}, node.NewKeyer([]byte("key")), nil, NoFactor, time.Now)
 	u, err := a.Create(t.Context(), "ada", password, []string{Analyst})
 	if err != nil {
 		t.Fatal(err)

@@ -21,13 +21,22 @@ import (
 	"github.com/musterhq/muster/internal/node"
 )
 
-// Factor is a second proof of who somebody is: an authenticator that makes codes by
-// the time (TOTP, RFC 6238).
+// FactorKind is what a second proof is.
+type FactorKind string
+
+// The kinds.
+const (
+	TOTP    FactorKind = "totp"    // an authenticator that makes codes by the time (RFC 6238)
+	Passkey FactorKind = "passkey" // a key that signs for this site alone (WebAuthn)
+)
+
+// Factor is a second proof of who somebody is.
 type Factor struct {
 	ID        string
 	UserID    string
+	Kind      FactorKind
 	Name      string // as its owner calls it
-	Sealed    []byte // its seed, under the server's key
+	Sealed    []byte // its seed, or the public key, under the server's key
 	Step      int64  // of the last code that was used
 	CreatedAt time.Time
 	// ConfirmedAt is when its owner showed that it works; before, it counts for
@@ -47,6 +56,8 @@ type FactorStore interface {
 	// Conflict if that code, or a later one, was used before.
 	ConfirmFactor(ctx context.Context, id string, step int64, now time.Time) error
 	UseFactor(ctx context.Context, id string, step int64, now time.Time) error
+	// UsePasskey notes the use of a passkey, and how it is now.
+	UsePasskey(ctx context.Context, id string, sealed []byte, now time.Time) error
 	// DeleteFactor removes one of a user's factors, or all for "", and with the last
 	// one the recovery codes; NotFound if there was none.
 	DeleteFactor(ctx context.Context, userID, id string) error
@@ -78,16 +89,8 @@ type NewFactor struct {
 
 // AddFactor begins the enrolment of an authenticator, which ConfirmFactor ends.
 func (a *Accounts) AddFactor(ctx context.Context, u User, name string) (NewFactor, error) {
-	had, err := a.factors(ctx, u.ID)
-	if err != nil {
+	if _, err := a.mayAdd(ctx, u, name); err != nil {
 		return NewFactor{}, err
-	}
-	if len(had) >= maxFactors {
-		return NewFactor{}, errs.New(errs.Conflict, "there are %d authenticators already; remove one first", maxFactors)
-	}
-	const most = 64
-	if name == "" || len(name) > most {
-		return NewFactor{}, errs.Field("name", "must have 1 to %d characters, as phone", most)
 	}
 	key, err := totp.Generate(totp.GenerateOpts{Issuer: issuer, AccountName: u.Name})
 	if err != nil {
@@ -102,9 +105,25 @@ func (a *Accounts) AddFactor(ctx context.Context, u User, name string) (NewFacto
 	if err := png.Encode(&b, picture); err != nil {
 		return NewFactor{}, err
 	}
-	f := Factor{ID: ident.New(), UserID: u.ID, Name: name, CreatedAt: a.now()}
+	f := Factor{ID: ident.New(), UserID: u.ID, Kind: TOTP, Name: name, CreatedAt: a.now()}
 	f.Sealed = a.sealer.seal(f.ID, key.Secret())
 	return NewFactor{f.ID, key.Secret(), key.URL(), "data:image/png;base64," + base64.StdEncoding.EncodeToString(b.Bytes())}, a.store.AddFactor(ctx, f)
+}
+
+// mayAdd refuses a further factor of a name, and returns those that there are.
+func (a *Accounts) mayAdd(ctx context.Context, u User, name string) ([]Factor, error) {
+	had, err := a.factors(ctx, u.ID)
+	if err != nil {
+		return nil, err
+	}
+	if len(had) >= maxFactors {
+		return nil, errs.New(errs.Conflict, "there are %d authenticators and passkeys already; remove one first", maxFactors)
+	}
+	const most = 64
+	if name == "" || len(name) > most {
+		return nil, errs.Field("name", "must have 1 to %d characters, as phone", most)
+	}
+	return had, nil
 }
 
 // ConfirmFactor ends an enrolment by a code of the authenticator. With the first
@@ -175,18 +194,38 @@ func (a *Accounts) factors(ctx context.Context, userID string) ([]Factor, error)
 	return slices.DeleteFunc(list, func(f Factor) bool { return f.ConfirmedAt.IsZero() }), err
 }
 
+// Second is a second proof: a code of an authenticator or a recovery code, or what a
+// browser says by a passkey.
+type Second struct {
+	Code    string
+	Passkey PasskeyAnswer
+}
+
 // second checks the second proof of who has one. The password was right.
-func (a *Accounts) second(ctx context.Context, u User, code string) error {
+func (a *Accounts) second(ctx context.Context, u User, s Second) error {
 	list, err := a.factors(ctx, u.ID)
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	code = strings.TrimSpace(code)
-	if code == "" {
+	code := strings.TrimSpace(s.Code)
+	switch {
+	case s.Passkey.ID != "":
+		return a.usePasskey(ctx, u, list, s.Passkey)
+	case code == "" && slices.ContainsFunc(list, func(f Factor) bool { return f.Kind == Passkey }):
+		return &errs.Error{Kind: errs.Unauthenticated, Field: PasskeyField, Message: "is needed, too; or the code of an authenticator, or a recovery code"}
+	case code == "":
 		return errCode("is needed, too: what your authenticator shows, or a recovery code")
 	}
+	return a.useCode(ctx, u, list, code)
+}
+
+// useCode checks a code with the authenticators among list, and recovery codes.
+func (a *Accounts) useCode(ctx context.Context, u User, list []Factor, code string) error {
 	now := a.now()
 	for _, f := range list {
+		if f.Kind != TOTP {
+			continue
+		}
 		step, err := a.step(f, code, now)
 		if err != nil {
 			return err
@@ -200,15 +239,18 @@ func (a *Accounts) second(ctx context.Context, u User, code string) error {
 			return nil
 		}
 	}
-	err = a.store.UseRecovery(ctx, u.ID, a.recoveryHash(code))
+	err := a.store.UseRecovery(ctx, u.ID, a.recoveryHash(code))
 	if errs.Is(err, errs.NotFound) {
 		return errCode("is wrong")
 	}
 	return err
 }
 
-// CodeField is the field of the error that asks for a second proof.
-const CodeField = "code"
+// The fields of the errors that ask for a second proof: a code, or one of both.
+const (
+	CodeField    = "code"
+	PasskeyField = "passkey"
+)
 
 func errCode(why string) error {
 	return &errs.Error{Kind: errs.Unauthenticated, Field: CodeField, Message: why}

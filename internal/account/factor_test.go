@@ -47,7 +47,7 @@ func TestFactor(t *testing.T) {
 		}
 		return c
 	}
-	if _, err := a.Login(ctx, "ada", password, ""); err != nil {
+	if _, err := a.Login(ctx, "ada", password, Second{}); err != nil {
 		t.Errorf("before it counts: %v", err)
 	}
 	if _, err := a.ConfirmFactor(ctx, u, f.ID, "000000"); !errs.Is(err, errs.Invalid) {
@@ -57,14 +57,14 @@ func TestFactor(t *testing.T) {
 	if err != nil || len(recovery) != recoveryCodes {
 		t.Fatalf("%v, %v", recovery, err)
 	}
-	login := func(code string) error { _, err := a.Login(ctx, "ada", password, code); return err }
+	login := func(code string) error { _, err := a.Login(ctx, "ada", password, Second{Code: code}); return err }
 	for what, c := range map[string]string{"none": "", "the one that confirmed": code(now), "of long ago": code(now.Add(-time.Minute)), "of later": code(now.Add(time.Minute)), "wrong": "12345", "a wrong recovery code": "aaaa-bbbb-cccc-dddd"} {
 		if err := login(c); !askedFor(err) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	a.throttle = newThrottle(a.now) // those were wrong on purpose
-	if _, err := a.Login(ctx, "ada", "another password!", code(now.Add(30*time.Second))); askedFor(err) || !errs.Is(err, errs.Unauthenticated) {
+	if _, err := a.Login(ctx, "ada", "another password!", Second{Code: code(now.Add(30 * time.Second))}); askedFor(err) || !errs.Is(err, errs.Unauthenticated) {
 		t.Errorf("a code does not stand in for a password, or its error tells of it: %v", err)
 	}
 	if err := login(code(now.Add(30 * time.Second))); err != nil {

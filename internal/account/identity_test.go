@@ -38,7 +38,7 @@ func TestSignIn(t *testing.T) {
 	if _, err := a.SetPassword(ctx, "bob", password, Session{}); !errs.Is(err, errs.Conflict) {
 		t.Errorf("a way in beside the provider: %v", err)
 	}
-	if _, err := a.Login(ctx, "bob", "", ""); !errs.Is(err, errs.Unauthenticated) {
+	if _, err := a.Login(ctx, "bob", "", Second{}); !errs.Is(err, errs.Unauthenticated) {
 		t.Errorf("without a password: %v", err)
 	}
 	other := v

@@ -47,12 +47,12 @@ func TestRenew(t *testing.T) {
 	old := encode(salt, argon2.IDKey([]byte(password), salt, 1, 8<<10, 1, argonKey))
 	old = strings.Replace(old, fmt.Sprintf("m=%d,t=%d,p=%d", argonMemory, argonTime, argonThreads), "m=8192,t=1,p=1", 1)
 	s.users["ada"] = User{ID: "1", Name: "ada", PasswordHash: old}
-	if _, err := a.Login(t.Context(), "ada", "another password!", ""); err == nil || s.users["ada"].PasswordHash != old {
+	if _, err := a.Login(t.Context(), "ada", "another password!", Second{}); err == nil || s.users["ada"].PasswordHash != old {
 		t.Errorf("a wrong password: %v", err)
 	}
 	var renewed []string
 	for range 2 {
-		if _, err := a.Login(t.Context(), "ada", password, ""); err != nil {
+		if _, err := a.Login(t.Context(), "ada", password, Second{}); err != nil {
 			t.Fatal(err)
 		}
 		renewed = append(renewed, s.users["ada"].PasswordHash)

@@ -172,13 +172,13 @@ func TestTokenRequirement(t *testing.T) {
 func TestService(t *testing.T) {
 	t.Parallel()
 	s := newStore()
-	a := New(s, roles{}, node.NewKeyer([]byte("key")), NoFactor, time.Now)
+	a := New(s, roles{}, node.NewKeyer([]byte("key")), nil, NoFactor, time.Now)
 	s.users["ada"] = User{ID: "1", Name: "ada", Roles: first()}
 	u, err := a.CreateService(t.Context(), "ci", []string{Admin})
 	if err != nil || !u.Service || u.PasswordHash != "" {
 		t.Fatalf("%+v, %v", u, err)
 	}
-	if _, err := a.Login(t.Context(), "ci", "", ""); !errs.Is(err, errs.Unauthenticated) {
+	if _, err := a.Login(t.Context(), "ci", "", Second{}); !errs.Is(err, errs.Unauthenticated) {
 		t.Errorf("it logs in: %v", err)
 	}
 	if _, err := a.SetPassword(t.Context(), "ci", password, Session{}); !errs.Is(err, errs.Conflict) {

@@ -49,6 +49,7 @@ import (
 const (
 	setupToken = "the-setup-token"
 	password   = "correct horse battery"
+	site       = "https://muster.example.com"
 )
 
 // world is the API on a real store and search engine.
@@ -136,7 +137,11 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	})
 	w.alerting(log)
 	w.sinking(log)
-	accounts := account.New(w.store, w.publisher.Catalog(), keyer, w.require, time.Now)
+	passkeys, err := account.NewPasskeys(site, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	accounts := account.New(w.store, w.publisher.Catalog(), keyer, passkeys, w.require, time.Now)
 	if w.signOn == nil {
 		if w.signOn, err = signon.New(signon.Options{}); err != nil {
 			t.Fatal(err)
@@ -275,7 +280,7 @@ func TestRoutes(t *testing.T) {
 	w := newWorld(t)
 	w.setUp()
 	public := map[string]bool{
-		"GET /api/v1/setup": true, "POST /api/v1/setup": true, "POST /api/v1/session": true, "POST /api/v1/invitations/look": true, "POST /api/v1/invitations/accept": true,
+		"GET /api/v1/setup": true, "POST /api/v1/setup": true, "POST /api/v1/session": true, "POST /api/v1/session/passkey": true, "POST /api/v1/invitations/look": true, "POST /api/v1/invitations/accept": true,
 		"GET /api/v1/sign-on": true, "GET /api/v1/sign-on/{name}": true, "GET /api/v1/sign-on/{name}/callback": true,
 		"POST /api/v1/hooks/{name}": true, // which has tokens of its own
 		"POST /file_request":        true, // which asks Vault

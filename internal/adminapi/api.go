@@ -265,6 +265,7 @@ func New(o Options) *API {
 	a.registerRoles()
 	a.registerTokens()
 	a.registerFactors()
+	a.registerPasskeys()
 	a.registerSignOn(mux)
 	a.registerSystem()
 	a.registerHealth()

@@ -237,7 +237,7 @@ func TestUnauditedRoutes(t *testing.T) {
 	_, n := w.enrolFrom("192.0.2.7", secret, "h1")
 	// What changes nothing that agents do, so that it must work: it shows a
 	// count, or takes a right away.
-	harmless := map[string]bool{"POST /api/v1/live/preview": true, "DELETE /api/v1/session": true, "POST /api/v1/policy/check": true, "POST /api/v1/carves/check": true, "POST /api/v1/events/search": true, "POST /api/v1/redactions/test": true, "POST /api/v1/rules/test": true, "POST /api/v1/invitations/look": true}
+	harmless := map[string]bool{"POST /api/v1/live/preview": true, "DELETE /api/v1/session": true, "POST /api/v1/policy/check": true, "POST /api/v1/carves/check": true, "POST /api/v1/events/search": true, "POST /api/v1/redactions/test": true, "POST /api/v1/rules/test": true, "POST /api/v1/invitations/look": true, "POST /api/v1/session/passkey": true, "POST /api/v1/session/prove/passkey": true}
 	// What cannot be asked for beside the others; package change has the same
 	// test of its own.
 	elsewhere := map[string]bool{
@@ -306,6 +306,9 @@ func TestUnauditedRoutes(t *testing.T) {
 		"POST /api/v1/tokens/{id}/rotate":              adminapi.RotateTokenInput{Own: password},
 		"POST /api/v1/users/{name}/tokens":             adminapi.TokenInput{Name: "t", Own: password},
 		"POST /api/v1/users/{name}/tokens/{id}/rotate": adminapi.RotateTokenInput{Own: password},
+		"POST /api/v1/session/passkeys":                adminapi.FactorInput{Name: "key", Own: password},
+		"POST /api/v1/session/passkeys/confirm":        adminapi.PasskeyAnswer{ID: "x", Credential: map[string]any{}},
+		"POST /api/v1/session/prove":                   adminapi.ProofInput{Password: password},
 		"POST /api/v1/invitations":                     adminapi.InvitationInput{Name: "eve", Roles: []string{"auditor"}, Own: password},
 		"POST /api/v1/invitations/accept":              adminapi.AcceptInput{InvitationToken: adminapi.InvitationToken{Token: strings.TrimPrefix(link.Path, "/invite#token=")}, Password: "kettle umbrella fjord"},
 		"PUT /api/v1/session/password":                 adminapi.NewPasswordInput{Password: password + "2", Own: password},

@@ -9,17 +9,18 @@ import (
 )
 
 func (a *API) registerFactors() {
-	register(a, account.Self, http.MethodGet, "/session/factors", "List one's own authenticators, and how many recovery codes are left", a.ownFactors)
+	register(a, account.Self, http.MethodGet, "/session/factors", "List one's own authenticators and passkeys, and how many recovery codes are left", a.ownFactors)
 	register(a, account.Self, http.MethodPost, "/session/factors", "Begin to add an authenticator", a.addFactor)
 	register(a, account.Self, http.MethodPost, "/session/factors/{id}/confirm", "Show that an authenticator works; from then on logins need it", a.confirmFactor)
-	register(a, account.Self, http.MethodPost, "/session/factors/{id}/remove", "Remove one of one's own authenticators", a.removeFactor)
+	register(a, account.Self, http.MethodPost, "/session/factors/{id}/remove", "Remove one of one's own authenticators or passkeys", a.removeFactor)
 	register(a, account.Self, http.MethodPost, "/session/recovery-codes", "Make new recovery codes in place of those before", a.newRecovery)
-	register(a, account.UserWrite, http.MethodPost, "/users/{name}/factors/remove", "Remove all authenticators of a person who lost them; their sessions end", a.resetFactors)
+	register(a, account.UserWrite, http.MethodPost, "/users/{name}/factors/remove", "Remove all authenticators and passkeys of a person who lost them; their sessions end", a.resetFactors)
 }
 
-// FactorInfo is an authenticator.
+// FactorInfo is an authenticator or a passkey.
 type FactorInfo struct {
 	ID        string     `json:"id"`
+	Kind      string     `json:"kind" enum:"totp,passkey"`
 	Name      string     `json:"name"`
 	CreatedAt time.Time  `json:"created_at"`
 	LastUsed  *time.Time `json:"last_used,omitempty"`
@@ -71,7 +72,7 @@ func (a *API) ownFactors(ctx context.Context, _ *none) (*body[FactorList], error
 	list, left, err := a.Accounts.Factors(ctx, u)
 	out := FactorList{Factors: make([]FactorInfo, 0, len(list)), RecoveryLeft: left}
 	for _, f := range list {
-		out.Factors = append(out.Factors, FactorInfo{ID: f.ID, Name: f.Name, CreatedAt: f.CreatedAt.UTC(), LastUsed: at(f.LastUsed)})
+		out.Factors = append(out.Factors, FactorInfo{ID: f.ID, Kind: string(f.Kind), Name: f.Name, CreatedAt: f.CreatedAt.UTC(), LastUsed: at(f.LastUsed)})
 	}
 	return &body[FactorList]{out}, err
 }

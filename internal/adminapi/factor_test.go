@@ -40,7 +40,7 @@ func TestFactors(t *testing.T) {
 		t.Errorf("with an authenticator: %v", err)
 	}
 	login := func(name, code string) error {
-		in := adminapi.LoginInput{Username: name, Password: password, Code: code}
+		in := adminapi.LoginInput{Username: name, Password: password, SecondInput: adminapi.SecondInput{Code: code}}
 		return adminapi.NewClient(w.url, "", w.http).Call(t.Context(), "POST", "/session", nil, in, nil)
 	}
 	err := login("admin", "")

@@ -23,6 +23,7 @@ func (a *API) registerSession() {
 	register(a, account.Public, http.MethodGet, "/setup", "Whether the first administrator is still to be made", a.setupState)
 	register(a, account.Public, http.MethodPost, "/setup", "Make the first administrator", a.setup)
 	register(a, account.Public, http.MethodPost, "/session", "Log in", a.login)
+	register(a, account.Public, http.MethodPost, "/session/passkey", "Be asked for a passkey, to log in with it", a.askLogin)
 	register(a, account.Self, http.MethodGet, "/session", "Who is calling", a.whoami)
 	register(a, account.Self, http.MethodDelete, "/session", "Log out", a.logout)
 }
@@ -47,21 +48,36 @@ func (a *API) setup(ctx context.Context, in *body[SetupInput]) (*sessionOutput, 
 }
 
 func (a *API) login(ctx context.Context, in *body[LoginInput]) (*sessionOutput, error) {
-	u, err := a.Accounts.Login(ctx, in.Body.Username, in.Body.Password, in.Body.Code)
+	second, err := in.Body.second()
 	if err != nil {
-		a.Log.WarnContext(ctx, "login refused", "user", in.Body.Username)
-		if refusedLogin(err, in.Body.Code) {
-			a.refused(ctx, in.Body.Username, "session.open", in.Body.Username, err)
-		}
+		return nil, err
+	}
+	u, err := a.Accounts.Login(ctx, in.Body.Username, in.Body.Password, second)
+	if err != nil {
+		a.notLoggedIn(ctx, in.Body.Username, in.Body.Code != "" || in.Body.Passkey != nil, err)
 		return nil, err
 	}
 	return a.open(ctx, u, in.Body.Kind)
 }
 
-// refusedLogin reports whether a login was refused; that a code is asked for is none.
-func refusedLogin(err error, code string) bool {
+func (a *API) askLogin(ctx context.Context, in *body[PasskeyLoginInput]) (*body[PasskeyQuestion], error) {
+	q, err := a.Accounts.AskLogin(ctx, in.Body.Username, in.Body.Password)
+	if err != nil {
+		a.notLoggedIn(ctx, in.Body.Username, false, err)
+		return nil, err
+	}
+	return &body[PasskeyQuestion]{PasskeyQuestion(q)}, nil
+}
+
+// notLoggedIn keeps that a login was refused; that a second proof is asked for, which
+// was not given, is no refusal.
+func (a *API) notLoggedIn(ctx context.Context, name string, second bool, err error) {
+	a.Log.WarnContext(ctx, "login refused", "user", name)
 	e, ok := errors.AsType[*errs.Error](err)
-	return ok && (e.Kind == errs.Unauthenticated && (e.Field != account.CodeField || code != "") || e.Kind == errs.Limited)
+	asked := ok && !second && (e.Field == account.CodeField || e.Field == account.PasskeyField)
+	if ok && (e.Kind == errs.Unauthenticated && !asked || e.Kind == errs.Limited) {
+		a.refused(ctx, name, "session.open", name, err)
+	}
 }
 
 func (a *API) open(ctx context.Context, u account.User, kind string) (*sessionOutput, error) {
@@ -72,7 +88,11 @@ func (a *API) open(ctx context.Context, u account.User, kind string) (*sessionOu
 	if err != nil {
 		return nil, err
 	}
-	out := &sessionOutput{Body: a.document(s)}
+	doc, err := a.document(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	out := &sessionOutput{Body: doc}
 	if s.Kind == account.Bearer {
 		out.Body.Token = secret
 	} else {
@@ -101,16 +121,28 @@ func (a *API) cookie(secret string, expires time.Time) string {
 	return c.String()
 }
 
-func (a *API) document(s account.Session) Session {
+func (a *API) document(ctx context.Context, s account.Session) (Session, error) {
+	proofs, provider, err := a.Accounts.Proofs(ctx, s)
+	if err != nil {
+		return Session{}, err
+	}
+	by := []string{}
+	for _, p := range proofs {
+		by = append(by, string(p))
+	}
 	permissions := []string{}
 	for _, p := range s.Permissions() {
 		permissions = append(permissions, string(p))
 	}
-	return Session{ID: s.ID, Username: s.UserName, Roles: list(s.Roles), Permissions: permissions, MustEnrol: s.MustEnrol, ExpiresAt: s.ExpiresAt, Version: a.Version}
+	return Session{
+		ID: s.ID, Username: s.UserName, Roles: list(s.Roles), Permissions: permissions, MustEnrol: s.MustEnrol, Proofs: by, Provider: provider,
+		ExpiresAt: s.ExpiresAt, Version: a.Version,
+	}, nil
 }
 
 func (a *API) whoami(ctx context.Context, _ *none) (*body[Session], error) {
-	return &body[Session]{a.document(session(ctx))}, nil
+	doc, err := a.document(ctx, session(ctx))
+	return &body[Session]{doc}, err
 }
 
 type logoutOutput struct {

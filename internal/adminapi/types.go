@@ -25,9 +25,10 @@ type SetupInput struct {
 
 // LoginInput opens a session.
 type LoginInput struct {
+	SecondInput // an error about code or passkey says that it is needed
+
 	Username string `json:"username" maxLength:"64"`
 	Password string `json:"password" maxLength:"1024"`
-	Code     string `json:"code,omitempty" maxLength:"64" doc:"Of one's authenticator, or a recovery code; an error about it says that it is needed"`
 	Kind     string `json:"kind,omitempty" doc:"cookie (the default, for browsers) or bearer (answers a token, for programs)" enum:"cookie,bearer"`
 }
 
@@ -38,6 +39,8 @@ type Session struct {
 	Roles       []string  `json:"roles"`
 	Permissions []string  `json:"permissions" doc:"All that the roles give, be it for some nodes alone"`
 	MustEnrol   bool      `json:"must_enrol" doc:"A second factor is needed first: until then the session may do nothing else"`
+	Proofs      []string  `json:"proofs" enum:"password,code,passkey,provider" doc:"By what one can prove once more who one is; see /session/prove"`
+	Provider    string    `json:"provider,omitempty" doc:"Of sign-on, that one logs in at"`
 	ExpiresAt   time.Time `json:"expires_at"`
 	Token       string    `json:"token,omitempty" doc:"Only in the answer that opens a bearer session"`
 	Version     string    `json:"version" doc:"The server's version"`

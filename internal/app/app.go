@@ -389,7 +389,11 @@ func (a *App) listen(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	accounts := account.New(a.store, a.catalog(), a.keyer, account.Requirement(a.cfg.RequireFactor), a.now)
+	passkeys, err := account.NewPasskeys(site(&a.cfg), a.now)
+	if err != nil {
+		return err
+	}
+	accounts := account.New(a.store, a.catalog(), a.keyer, passkeys, account.Requirement(a.cfg.RequireFactor), a.now)
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
 		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer, Tails: a.indexer.tails,

@@ -2,8 +2,10 @@ package app
 
 import (
 	"fmt"
+	"net"
 	"os"
 
+	"github.com/musterhq/muster/internal/config"
 	"github.com/musterhq/muster/internal/credential"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/signon"
@@ -26,4 +28,16 @@ func (a *App) openSignOn() (*signon.Service, error) {
 		}
 	}
 	return signon.New(o)
+}
+
+// site is where people's browsers find the server: passkeys are for it alone.
+func site(cfg *config.Server) string {
+	if cfg.PublicURL != "" {
+		return cfg.PublicURL
+	}
+	_, port, err := net.SplitHostPort(cfg.AdminListen)
+	if err != nil || !cfg.AdminLocal() || port == "0" {
+		return ""
+	}
+	return "http://" + net.JoinHostPort("localhost", port)
 }

@@ -184,6 +184,18 @@ func (s *Store) SeeSession(ctx context.Context, hash node.KeyHash, now time.Time
 	return fail("note that a session was used", err)
 }
 
+// ProveSession implements [account.Store].
+func (s *Store) ProveSession(ctx context.Context, hash node.KeyHash, now time.Time) error {
+	err := s.tx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `UPDATE session SET proved_at = $2 WHERE hash = $1`, hash[:], micros(now))
+		if err == nil && n == 0 {
+			return errs.New(errs.Unauthenticated, "log in first")
+		}
+		return err
+	})
+	return fail("prove session", err)
+}
+
 // Sessions implements [account.Store].
 func (s *Store) Sessions(ctx context.Context, userID string, now time.Time) ([]account.Session, error) {
 	sessions, err := all(ctx, s.read, scanSession, `

@@ -15,8 +15,8 @@ func (s *Store) AddFactor(ctx context.Context, f account.Factor) error {
 		if _, err := t.exec(ctx, `DELETE FROM factor WHERE account_id = $1 AND confirmed_at = 0`, f.UserID); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO factor (id, account_id, name, sealed, step, created_at, confirmed_at, last_used) VALUES ($1, $2, $3, $4, 0, $5, 0, 0)`,
-			f.ID, f.UserID, text(f.Name), f.Sealed, micros(f.CreatedAt))
+		_, err := t.exec(ctx, `INSERT INTO factor (id, account_id, kind, name, sealed, step, created_at, confirmed_at, last_used) VALUES ($1, $2, $3, $4, $5, 0, $6, 0, 0)`,
+			f.ID, f.UserID, string(f.Kind), text(f.Name), f.Sealed, micros(f.CreatedAt))
 		return err
 	})
 	return fail("add factor", err)
@@ -26,10 +26,10 @@ func (s *Store) AddFactor(ctx context.Context, f account.Factor) error {
 func (s *Store) Factors(ctx context.Context, userID string) ([]account.Factor, error) {
 	list, err := all(ctx, s.read, func(row scanner) (f account.Factor, err error) {
 		var created, confirmed, used int64
-		err = row.Scan(&f.ID, &f.UserID, &f.Name, &f.Sealed, &f.Step, &created, &confirmed, &used)
+		err = row.Scan(&f.ID, &f.UserID, &f.Kind, &f.Name, &f.Sealed, &f.Step, &created, &confirmed, &used)
 		f.CreatedAt, f.ConfirmedAt, f.LastUsed = moment(created), moment(confirmed), moment(used)
 		return f, err
-	}, `SELECT id, account_id, name, sealed, step, created_at, confirmed_at, last_used FROM factor WHERE account_id = $1 ORDER BY created_at, id`, userID)
+	}, `SELECT id, account_id, kind, name, sealed, step, created_at, confirmed_at, last_used FROM factor WHERE account_id = $1 ORDER BY created_at, id`, userID)
 	return list, fail("read factors", err)
 }
 
@@ -41,6 +41,18 @@ func (s *Store) ConfirmFactor(ctx context.Context, id string, step int64, now ti
 // UseFactor implements [account.FactorStore].
 func (s *Store) UseFactor(ctx context.Context, id string, step int64, now time.Time) error {
 	return s.factor(ctx, `UPDATE factor SET step = $2, last_used = $3 WHERE id = $1 AND confirmed_at <> 0 AND step < $2`, id, step, now)
+}
+
+// UsePasskey implements [account.FactorStore].
+func (s *Store) UsePasskey(ctx context.Context, id string, sealed []byte, now time.Time) error {
+	err := s.tx(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `UPDATE factor SET sealed = $2, last_used = $3 WHERE id = $1 AND confirmed_at <> 0`, id, sealed, micros(now))
+		if err == nil && n == 0 {
+			return errs.New(errs.Conflict, "the passkey was removed")
+		}
+		return err
+	})
+	return fail("use passkey", err)
 }
 
 // factor changes one factor; Conflict if there is nothing to change.
