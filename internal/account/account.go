@@ -57,6 +57,9 @@ type Session struct {
 	// MustEnrol says that the user needs a second factor first: until then the session
 	// may do nothing else.
 	MustEnrol bool
+	// MustProve says that the user has a second factor and did not show it, nor another
+	// one to the provider that let them in: until then the session may do nothing else.
+	MustProve bool
 	Origin
 	Access // what it may do, now
 
@@ -67,7 +70,9 @@ type Session struct {
 type Origin struct {
 	Address string
 	Agent   string // the browser or program
-	// SecondFactor says that a provider of sign-on asked for one.
+	// Provided says that a provider of sign-on let them in, and SecondFactor that it
+	// asked for one.
+	Provided     bool
 	SecondFactor bool
 	// ProvedAt is when the person proved anew who they are, there or here; zero if never.
 	ProvedAt time.Time
@@ -98,6 +103,7 @@ type Store interface {
 	SessionStore
 	TokenStore
 	FactorStore
+	RecoveryStore
 	IdentityStore
 	InvitationStore
 }
@@ -129,7 +135,8 @@ type SessionStore interface {
 	SessionByHash(ctx context.Context, hash node.KeyHash, now time.Time) (Session, error)
 	// SeeSession notes that a session was used.
 	SeeSession(ctx context.Context, hash node.KeyHash, now time.Time) error
-	// ProveSession notes that a session's owner proved once more who they are.
+	// ProveSession notes that a session's owner proved once more who they are; no
+	// session must prove that after it.
 	ProveSession(ctx context.Context, hash node.KeyHash, now time.Time) error
 	// Sessions returns the sessions of a user that did not end, the newest first.
 	Sessions(ctx context.Context, userID string, now time.Time) ([]Session, error)
@@ -184,10 +191,10 @@ func New(store Store, roles Roles, keyer node.Keyer, passkeys *Passkeys, require
 }
 
 // restrict takes all access from a session whose user needs a second factor and has
-// none.
+// none, or has one and is still to show it.
 func (a *Accounts) restrict(s *Session) {
 	needs := a.require == FactorAll || a.require == FactorApproval && slices.ContainsFunc(approving(), s.May)
-	if s.MustEnrol = needs && !s.Factor; s.MustEnrol {
+	if s.MustEnrol = needs && !s.Factor; s.MustEnrol || s.MustProve {
 		s.Access = Access{}
 	}
 }
@@ -233,7 +240,7 @@ func (a *Accounts) Prove(ctx context.Context, s Session, password string) error 
 	if s.Kind == ByToken {
 		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
 	}
-	if a.now().Sub(s.ProvedAt) < provedFor {
+	if a.now().Before(s.ProvedUntil()) {
 		return nil
 	}
 	if password == "" {
@@ -252,11 +259,14 @@ func (a *Accounts) CheckProof(ctx context.Context, s Session, password string, s
 	if s.Kind == ByToken {
 		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
 	}
-	if password == "" && second.Code == "" && second.Passkey.ID == "" {
+	switch without := second.Code == "" && second.Passkey.ID == ""; {
+	case without && s.MustProve:
+		return errs.Field("code", "is missing; or give a passkey: a second proof is asked for")
+	case without && password == "":
 		return errs.Field("password", "is missing; or give a code or a passkey")
 	}
 	_, err := a.tried(ctx, s.UserName, func() (User, error) {
-		if password != "" {
+		if password != "" && !s.MustProve {
 			return a.check(ctx, s.UserName, password)
 		}
 		u, err := a.store.UserByName(ctx, s.UserName)
@@ -438,6 +448,7 @@ func (a *Accounts) Open(ctx context.Context, u User, kind Kind, from Origin) (se
 		return "", s, err
 	}
 	s.Factor = len(factors) > 0 || from.SecondFactor
+	s.MustProve = len(factors) > 0 && from.Provided && !from.SecondFactor
 	a.restrict(&s)
 	return secret, s, a.store.CreateSession(ctx, key, s)
 }
@@ -465,6 +476,9 @@ func (a *Accounts) access(names []string) Access {
 
 // provedFor is how long a proof stands in for a password.
 const provedFor = 5 * time.Minute
+
+// ProvedUntil is until when nothing asks a session's owner for their password.
+func (s Session) ProvedUntil() time.Time { return s.ProvedAt.Add(provedFor) }
 
 // bearerPrefix lets secret scanners know a token when they see one.
 const bearerPrefix = "muster_"

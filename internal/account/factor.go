@@ -45,7 +45,7 @@ type Factor struct {
 	LastUsed    time.Time
 }
 
-// FactorStore keeps factors and recovery codes.
+// FactorStore keeps factors.
 type FactorStore interface {
 	// AddFactor keeps a factor that is not confirmed, in place of those of its owner
 	// that are not either.
@@ -61,6 +61,10 @@ type FactorStore interface {
 	// DeleteFactor removes one of a user's factors, or all for "", and with the last
 	// one the recovery codes; NotFound if there was none.
 	DeleteFactor(ctx context.Context, userID, id string) error
+}
+
+// RecoveryStore keeps recovery codes.
+type RecoveryStore interface {
 	// SetRecovery keeps the hashes of recovery codes in place of those before.
 	SetRecovery(ctx context.Context, userID string, hashes []node.KeyHash) error
 	// UseRecovery takes a recovery code away; NotFound if there is none like it.

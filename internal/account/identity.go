@@ -7,6 +7,7 @@ import (
 
 	"github.com/musterhq/muster/internal/errs"
 	"github.com/musterhq/muster/internal/ident"
+	"github.com/musterhq/muster/internal/node"
 )
 
 // Identity is who a provider of sign-on vouches for. It is never an address of
@@ -85,9 +86,14 @@ func (a *Accounts) Link(ctx context.Context, u User, i Identity) error {
 	return a.store.Link(ctx, u.ID, i, a.now())
 }
 
-// Unlink takes an identity from a user.
+// Unlink takes an identity from a user, and ends all their sessions: which of them it
+// opened is not known.
 func (a *Accounts) Unlink(ctx context.Context, u User, i Identity) error {
-	return a.store.Unlink(ctx, u.ID, i)
+	if err := a.store.Unlink(ctx, u.ID, i); err != nil {
+		return err
+	}
+	_, err := a.store.EndSessions(ctx, u.ID, node.KeyHash{})
+	return err
 }
 
 // Identities returns a user's identities.

@@ -443,9 +443,17 @@ func (a *API) authorize(r *http.Request, route Route) (context.Context, error) {
 	return context.WithValue(ctx, againKey{}, again), nil
 }
 
+// unproved reports whether a route is for who must show a second factor first: it tells
+// who they are, takes the proof, or ends the session.
+func (r Route) unproved() bool {
+	return r.Path == base+"/session" || strings.HasPrefix(r.Path, base+"/session/prove")
+}
+
 // permitted reports why a session may not use a route; nil if it may.
 func permitted(s account.Session, r Route) error {
 	switch {
+	case s.MustProve && !r.unproved():
+		return errs.New(errs.Forbidden, "show your second factor first: POST /session/prove, or the login page")
 	case s.MustEnrol && !s.May(r.Permission):
 		return errs.New(errs.Forbidden, "add an authenticator first: muster user factor add, or the account page")
 	case !s.May(r.Permission):

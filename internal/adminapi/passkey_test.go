@@ -22,6 +22,7 @@ type securityKey struct {
 }
 
 func newKey(t *testing.T, origin string) *securityKey {
+	t.Helper()
 	return &securityKey{
 		t: t, party: virtualwebauthn.RelyingParty{Name: "Muster", ID: "muster.example.com", Origin: origin},
 		key: virtualwebauthn.NewAuthenticator(), cred: virtualwebauthn.NewCredential(virtualwebauthn.KeyTypeEC2),

@@ -126,6 +126,10 @@ func (a *API) document(ctx context.Context, s account.Session) (Session, error) 
 	if err != nil {
 		return Session{}, err
 	}
+	until := s.ProvedUntil()
+	if !a.Now().Before(until) {
+		until = time.Time{}
+	}
 	by := []string{}
 	for _, p := range proofs {
 		by = append(by, string(p))
@@ -135,8 +139,8 @@ func (a *API) document(ctx context.Context, s account.Session) (Session, error) 
 		permissions = append(permissions, string(p))
 	}
 	return Session{
-		ID: s.ID, Username: s.UserName, Roles: list(s.Roles), Permissions: permissions, MustEnrol: s.MustEnrol, Proofs: by, Provider: provider,
-		ExpiresAt: s.ExpiresAt, Version: a.Version,
+		ID: s.ID, Username: s.UserName, Roles: list(s.Roles), Permissions: permissions, MustEnrol: s.MustEnrol, MustProve: s.MustProve, Proofs: by, Provider: provider,
+		ProvedUntil: at(until), ExpiresAt: s.ExpiresAt, Version: a.Version,
 	}, nil
 }
 

@@ -25,7 +25,7 @@ func (a *API) registerSignOn(mux *http.ServeMux) {
 	a.describe("/api/v1/sign-on/{name}/callback", "Come back from a provider of sign-on", "303", "Logged in, or to the login page", "", []*huma.Param{name})
 	register(a, account.UserRead, http.MethodGet, "/users/{name}/identities", "List who at providers a person is", a.listIdentities)
 	register(a, account.UserWrite, http.MethodPost, "/users/{name}/identities", "Link a person to who they are at a provider", a.linkIdentity)
-	register(a, account.UserWrite, http.MethodPost, "/users/{name}/identities/remove", "Unlink a person from who they are at a provider", a.unlinkIdentity)
+	register(a, account.UserWrite, http.MethodPost, "/users/{name}/identities/remove", "Unlink a person from who they are at a provider; their sessions end", a.unlinkIdentity)
 }
 
 // SignOnProvider is one way to log in.
@@ -97,7 +97,7 @@ func (a *API) endSignOn(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	from := originOf(ctx)
-	from.SecondFactor = p.SecondFactor
+	from.Provided, from.SecondFactor = true, p.SecondFactor
 	if p.Prove {
 		from.ProvedAt = a.Now()
 	}

@@ -87,6 +87,76 @@ func TestSignOn(t *testing.T) {
 	if err := w.call("POST", "/users/admin/identities/remove", nil, in, nil); err != nil {
 		t.Error(err)
 	}
+	if answer := other("/api/v1/session"); answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a session outlives the link: %s", answer.Status)
+	}
+}
+
+// TestSignOn_second: who has an authenticator here shows it, too, when their provider
+// asked for nothing of the kind; until then the session is good for nothing else.
+func TestSignOn_second(t *testing.T) {
+	idp := signontest.New(t)
+	list, err := signon.ParseProviders([]byte("providers:\n  - {name: idp, title: The IdP, issuer: " + idp.URL + ", client_id: muster, client_secret: {env: MUSTER_SECRET_T}, roles: {sre: [operator]}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(w *world) {
+		w.signOn, err = signon.New(signon.Options{Providers: list, PublicURL: "https://muster.example.com", Client: idp.Client(), Secrets: secrets(), Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.setUp()
+	if err := w.call("POST", "/users/admin/identities", nil, adminapi.IdentityInput{Provider: "idp", Subject: "subject-1", Own: password}, nil); err != nil {
+		t.Fatal(err)
+	}
+	recovery := w.authenticator()
+	browse := newBrowser(t, w.url)
+	answer := browse("/api/v1/sign-on/idp?prove=1")
+	answer = browse("/api/v1/sign-on/idp/callback?" + idp.Visit(answer.Header.Get("Location")).Encode())
+	var cookie *http.Cookie
+	for _, c := range answer.Cookies() {
+		if c.Name == "muster" {
+			cookie = c
+		}
+	}
+	if answer.Header.Get("Location") != "/" || cookie == nil {
+		t.Fatalf("%s, %v", answer.Header.Get("Location"), answer.Cookies())
+	}
+	send := func(method, path, body string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, w.url+"/api/v1"+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.AddCookie(cookie)
+		answer, err := w.http.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode
+	}
+	for _, path := range []string{"/nodes", "/session/factors", "/tokens", "/sessions", "/roles"} {
+		if got := send("GET", path, ""); got != http.StatusForbidden {
+			t.Errorf("%s before the second factor: %d", path, got)
+		}
+	}
+	if got := send("GET", "/session", ""); got != http.StatusOK {
+		t.Error(got)
+	}
+	for body, want := range map[string]int{`{"password":"` + password + `"}`: 400, `{"code":"000000"}`: 403, `{"password":"` + password + `","code":"aaaa-bbbb-cccc-dddd"}`: 403} {
+		if got := send("POST", "/session/prove", body); got != want {
+			t.Errorf("%s: %d, want %d", body, got, want)
+		}
+	}
+	if got := send("POST", "/session/prove", `{"code":"`+recovery+`"}`); got != http.StatusNoContent {
+		t.Error(got)
+	}
+	if got := send("GET", "/nodes", ""); got != http.StatusOK {
+		t.Errorf("after it: %d", got)
+	}
 }
 
 // newBrowser keeps cookies, and follows nothing by itself.

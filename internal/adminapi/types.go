@@ -34,16 +34,18 @@ type LoginInput struct {
 
 // Session tells who is calling and what they may do.
 type Session struct {
-	ID          string    `json:"id" doc:"Names the session; it opens nothing"`
-	Username    string    `json:"username"`
-	Roles       []string  `json:"roles"`
-	Permissions []string  `json:"permissions" doc:"All that the roles give, be it for some nodes alone"`
-	MustEnrol   bool      `json:"must_enrol" doc:"A second factor is needed first: until then the session may do nothing else"`
-	Proofs      []string  `json:"proofs" enum:"password,code,passkey,provider" doc:"By what one can prove once more who one is; see /session/prove"`
-	Provider    string    `json:"provider,omitempty" doc:"Of sign-on, that one logs in at"`
-	ExpiresAt   time.Time `json:"expires_at"`
-	Token       string    `json:"token,omitempty" doc:"Only in the answer that opens a bearer session"`
-	Version     string    `json:"version" doc:"The server's version"`
+	ID          string     `json:"id" doc:"Names the session; it opens nothing"`
+	Username    string     `json:"username"`
+	Roles       []string   `json:"roles"`
+	Permissions []string   `json:"permissions" doc:"All that the roles give, be it for some nodes alone"`
+	MustEnrol   bool       `json:"must_enrol" doc:"A second factor is needed first: until then the session may do nothing else"`
+	MustProve   bool       `json:"must_prove" doc:"A second factor is to be shown first; see /session/prove"`
+	Proofs      []string   `json:"proofs" enum:"password,code,passkey,provider" doc:"By what one can prove once more who one is; see /session/prove"`
+	Provider    string     `json:"provider,omitempty" doc:"Of sign-on, that one logs in at"`
+	ProvedUntil *time.Time `json:"proved_until,omitempty" doc:"Until then nothing asks for one's password"`
+	ExpiresAt   time.Time  `json:"expires_at"`
+	Token       string     `json:"token,omitempty" doc:"Only in the answer that opens a bearer session"`
+	Version     string     `json:"version" doc:"The server's version"`
 }
 
 // Node is one enrolled agent, or what was one.

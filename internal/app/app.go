@@ -389,7 +389,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	passkeys, err := account.NewPasskeys(site(&a.cfg), a.now)
+	passkeys, err := account.NewPasskeys(a.site(), a.now)
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,8 @@ package app
 
 import (
 	"fmt"
-	"net"
 	"os"
 
-	"github.com/musterhq/muster/internal/config"
 	"github.com/musterhq/muster/internal/credential"
 	"github.com/musterhq/muster/internal/node"
 	"github.com/musterhq/muster/internal/signon"
@@ -31,13 +29,12 @@ func (a *App) openSignOn() (*signon.Service, error) {
 }
 
 // site is where people's browsers find the server: passkeys are for it alone.
-func site(cfg *config.Server) string {
-	if cfg.PublicURL != "" {
-		return cfg.PublicURL
+func (a *App) site() string {
+	if a.cfg.PublicURL != "" {
+		return a.cfg.PublicURL
 	}
-	_, port, err := net.SplitHostPort(cfg.AdminListen)
-	if err != nil || !cfg.AdminLocal() || port == "0" {
+	if !a.cfg.AdminLocal() || a.admin != nil {
 		return ""
 	}
-	return "http://" + net.JoinHostPort("localhost", port)
+	return fmt.Sprintf("http://localhost:%d", addr(a.adminListener).Port())
 }

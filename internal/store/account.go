@@ -137,27 +137,27 @@ func (s *Store) CreateSession(ctx context.Context, hash node.KeyHash, session ac
 		if _, err := t.exec(ctx, `DELETE FROM session WHERE expires_at <= $1`, micros(session.CreatedAt)); err != nil {
 			return err
 		}
-		_, err := t.exec(ctx, `INSERT INTO session (hash, account_id, kind, created_at, expires_at, last_seen, address, agent, factor, proved_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		_, err := t.exec(ctx, `INSERT INTO session (hash, account_id, kind, created_at, expires_at, last_seen, address, agent, factor, must_prove, proved_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 			hash[:], session.UserID, string(session.Kind), micros(session.CreatedAt), micros(session.ExpiresAt), micros(session.LastSeen),
-			text(session.Address), text(session.Agent), flag(session.SecondFactor), micros(session.ProvedAt))
+			text(session.Address), text(session.Agent), flag(session.SecondFactor), flag(session.MustProve), micros(session.ProvedAt))
 		return err
 	})
 	return fail("create session", err)
 }
 
 // sessionColumns are what scanSession reads.
-const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent, s.factor, s.proved_at,
+const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent, s.factor, s.must_prove, s.proved_at,
 	(SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)`
 
 func scanSession(row scanner) (s account.Session, err error) {
 	var hash []byte
 	var roles string
-	var created, expires, seen, factor, proved, factors int64
-	if err = row.Scan(&hash, &s.UserID, &s.UserName, &roles, &s.Kind, &created, &expires, &seen, &s.Address, &s.Agent, &factor, &proved, &factors); err != nil {
+	var created, expires, seen, factor, must, proved, factors int64
+	if err = row.Scan(&hash, &s.UserID, &s.UserName, &roles, &s.Kind, &created, &expires, &seen, &s.Address, &s.Agent, &factor, &must, &proved, &factors); err != nil {
 		return s, err
 	}
 	copy(s.Hash[:], hash)
-	s.SecondFactor, s.ProvedAt = factor != 0, moment(proved)
+	s.SecondFactor, s.MustProve, s.ProvedAt = factor != 0, must != 0, moment(proved)
 	s.Factor = factors > 0 || s.SecondFactor
 	s.CreatedAt, s.ExpiresAt, s.LastSeen = moment(created), moment(expires), moment(seen)
 	return s, json.Unmarshal([]byte(roles), &s.Roles)
@@ -187,7 +187,7 @@ func (s *Store) SeeSession(ctx context.Context, hash node.KeyHash, now time.Time
 // ProveSession implements [account.Store].
 func (s *Store) ProveSession(ctx context.Context, hash node.KeyHash, now time.Time) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `UPDATE session SET proved_at = $2 WHERE hash = $1`, hash[:], micros(now))
+		n, err := t.exec(ctx, `UPDATE session SET proved_at = $2, must_prove = 0 WHERE hash = $1`, hash[:], micros(now))
 		if err == nil && n == 0 {
 			return errs.New(errs.Unauthenticated, "log in first")
 		}

@@ -85,7 +85,7 @@ func (s *Store) DeleteFactor(ctx context.Context, userID, id string) error {
 	return fail("remove factor", err)
 }
 
-// SetRecovery implements [account.FactorStore].
+// SetRecovery implements [account.RecoveryStore].
 func (s *Store) SetRecovery(ctx context.Context, userID string, hashes []node.KeyHash) error {
 	err := s.tx(ctx, func(t *tx) error {
 		if _, err := t.exec(ctx, `DELETE FROM recovery_code WHERE account_id = $1`, userID); err != nil {
@@ -101,7 +101,7 @@ func (s *Store) SetRecovery(ctx context.Context, userID string, hashes []node.Ke
 	return fail("keep recovery codes", err)
 }
 
-// UseRecovery implements [account.FactorStore].
+// UseRecovery implements [account.RecoveryStore].
 func (s *Store) UseRecovery(ctx context.Context, userID string, hash node.KeyHash) error {
 	err := s.tx(ctx, func(t *tx) error {
 		n, err := t.exec(ctx, `DELETE FROM recovery_code WHERE account_id = $1 AND hash = $2`, userID, hash[:])
@@ -113,7 +113,7 @@ func (s *Store) UseRecovery(ctx context.Context, userID string, hash node.KeyHas
 	return fail("use recovery code", err)
 }
 
-// RecoveryLeft implements [account.FactorStore].
+// RecoveryLeft implements [account.RecoveryStore].
 func (s *Store) RecoveryLeft(ctx context.Context, userID string) (n int, err error) {
 	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM recovery_code WHERE account_id = $1`, userID).Scan(&n)
 	return n, fail("count recovery codes", err)

@@ -2,7 +2,7 @@ import { expect, test, type Page } from "@playwright/test";
 
 import { createHmac } from "node:crypto";
 
-import { apply, capture, gridRows, logIn, password, token, user, watch } from "./helpers";
+import { apply, capture, gridRows, logIn, password, second, token, user, watch } from "./helpers";
 
 // After first-run.spec.ts, which made the administrators.
 
@@ -148,7 +148,7 @@ test.describe("signals", () => {
     await page.getByRole("button", { name: "Account" }).click();
     await page.getByRole("menuitem", { name: "Account" }).click();
     await expect(page.getByText("None: your password alone lets you in")).toBeVisible();
-    await page.getByRole("button", { name: "Add", exact: true }).click();
+    await page.getByRole("button", { name: "Add an authenticator" }).click();
     await dialog().getByLabel("Your password").fill(password);
     await dialog().getByRole("button", { name: "Next" }).click();
     const secret = (await dialog().getByTestId("secret").textContent()) ?? "";
@@ -173,5 +173,57 @@ test.describe("signals", () => {
     complaints.length = 0; // that the server asks for it is a 401
     await enter(recovery[0] ?? "");
     await expect(page.getByRole("navigation", { name: "Main" })).toBeVisible();
+  });
+
+  test("adds a passkey, which is asked for at once, and proves who one is", async ({ baseURL }) => {
+    // Browsers have no passkeys for addresses, but for localhost.
+    const site = new URL(baseURL ?? "");
+    site.hostname = "localhost";
+    const theirs = await page.context().browser()!.newContext({ baseURL: site.origin });
+    const own = await theirs.newPage();
+    const devtools = await theirs.newCDPSession(own);
+    await devtools.send("WebAuthn.enable");
+    await devtools.send("WebAuthn.addVirtualAuthenticator", {
+      options: { protocol: "ctap2", transport: "usb", automaticPresenceSimulation: true },
+    });
+    await logIn(own, second, "/account");
+    await own.getByRole("button", { name: "Add a passkey" }).click();
+    const box = own.getByRole("dialog");
+    await box.getByLabel("Your password").fill(password);
+    await box.getByRole("button", { name: "Next" }).click();
+    await box.getByRole("button", { name: "I have them" }).click();
+    await expect(own.getByRole("table", { name: "Second factors" })).toContainText("Passkey");
+    await theirs.clearCookies();
+    await logIn(own, second, "/account");
+    await own.getByRole("button", { name: "New recovery codes" }).click();
+    await box.getByRole("button", { name: "Use a passkey instead" }).click();
+    await expect(box.getByText("You proved a moment ago who you are.")).toBeVisible();
+    await box.getByRole("button", { name: "Make them" }).click();
+    await box.getByRole("button", { name: "I have them" }).click();
+    // Others' tests log in as bob: let the password do again.
+    await own.getByRole("button", { name: "Remove" }).click();
+    await box.getByRole("button", { name: "Remove" }).click();
+    await expect(own.getByText("None: your password alone lets you in")).toBeVisible();
+    await theirs.close();
+  });
+
+  test("lets somebody in by a link, who chooses a password", async () => {
+    const answer = await page.request.post("/api/v1/invitations", { data: { name: "grace", roles: ["analyst"], own_password: password } });
+    expect(answer.ok(), await answer.text()).toBe(true);
+    const { path } = (await answer.json()) as { path: string };
+    const theirs = await page.context().browser()!.newContext();
+    const own = await theirs.newPage();
+    await own.goto(path);
+    expect(own.url()).not.toContain("token");
+    await own.getByLabel("Password", { exact: true }).fill(password);
+    await own.getByLabel("Password again").fill(password);
+    await capture(own, "invite");
+    await own.getByRole("button", { name: "Set the password" }).click();
+    await own.getByRole("link", { name: "Log in" }).click();
+    await own.getByLabel("User name").fill("grace");
+    await own.getByLabel("Password").fill(password);
+    await own.getByRole("button", { name: "Log in" }).click();
+    await expect(own.getByRole("button", { name: "Account", exact: true })).toBeVisible();
+    await theirs.close();
   });
 });

@@ -53,7 +53,9 @@ const loginRoute = createRoute({
   path: "/login",
   validateSearch: only("next", "sign_on"),
   beforeLoad: async ({ context }) => {
-    if (await context.queryClient.ensureQueryData(sessionQuery)) throw redirect({ to: "/" });
+    const session = await context.queryClient.ensureQueryData(sessionQuery);
+    if (session?.must_prove) return;
+    if (session) throw redirect({ to: "/" });
     const setup = await context.queryClient.fetchQuery(setupQuery);
     if (setup.needed) throw redirect({ to: "/setup" });
   },
@@ -65,7 +67,7 @@ const shellRoute = createRoute({
   id: "shell",
   beforeLoad: async ({ context, location }) => {
     const session = await context.queryClient.ensureQueryData(sessionQuery);
-    if (!session) throw redirect({ to: "/login", search: location.href === "/" ? {} : { next: location.href } });
+    if (!session || session.must_prove) throw redirect({ to: "/login", search: location.href === "/" ? {} : { next: location.href } });
   },
   component: Shell,
 });

@@ -10,6 +10,14 @@ export interface Session {
   permissions: string[];
   /** A second factor is needed first: until then nothing else works. */
   must_enrol: boolean;
+  /** The second factor is to be shown first. */
+  must_prove: boolean;
+  /** How one can prove once more who one is. */
+  proofs: ("password" | "code" | "passkey" | "provider")[];
+  /** Of sign-on, that one logs in at. */
+  provider?: string;
+  /** Until then nothing asks for one's password. */
+  proved_until?: string;
   expires_at: string;
   version: string;
 }
@@ -1019,13 +1027,22 @@ export interface SinkLetter {
 }
 
 export interface FactorList {
-  factors: { id: string; name: string; created_at: string; last_used?: string }[];
+  factors: { id: string; kind: "totp" | "passkey"; name: string; created_at: string; last_used?: string }[];
   recovery_codes_left: number;
 }
 export interface Invited {
   name: string;
   reset: boolean;
   roles: string[];
+}
+/** What a browser is asked, and what it says. */
+export interface PasskeyQuestion {
+  id: string;
+  options: Record<string, unknown>;
+}
+export interface PasskeyAnswer {
+  id: string;
+  credential: unknown;
 }
 export interface FactorSecret {
   id: string;

@@ -4,25 +4,27 @@ import { useState, type FormEvent, type ReactNode } from "react";
 import { factorsQuery, sessionsQuery } from "@/api/account";
 import { api } from "@/api/client";
 import { sessionQuery } from "@/api/queries";
-import type { FactorSecret } from "@/api/types";
+import type { FactorSecret, PasskeyQuestion } from "@/api/types";
 import { plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
+import { makePasskey, passkeysWork } from "@/lib/passkey";
 import { Agent } from "@/lib/text";
 import { Button, CopyButton, Field, Input } from "@/ui/controls";
 import { Ago, Badge, Card, Code, ErrorNote, Facts, Notice, PageHeader } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
 import { head, line, Section } from "@/ui/section";
+import { OwnProof, useProof } from "./own-proof";
 
-/** One's own password, authenticators and sessions. */
+/** One's own password, second factors and sessions. */
 export function AccountPage() {
   useTitle("Account");
   const { data: session } = useQuery(sessionQuery);
-  const [dialog, setDialog] = useState<"password" | "factor" | "recovery" | null>(null);
+  const [dialog, setDialog] = useState<"password" | "factor" | "passkey" | "recovery" | null>(null);
   const close = () => setDialog(null);
   return (
     <div className="mx-auto flex max-w-5xl flex-col gap-4 px-5 py-4">
       <PageHeader title="Account" />
-      {session?.must_enrol && <Notice>This server asks for a second factor. Add an authenticator; until then nothing else works.</Notice>}
+      {session?.must_enrol && <Notice>This server asks for a second factor. Add a passkey or an authenticator; until then nothing else works.</Notice>}
       <Card title="You" actions={<Button size="sm" onClick={() => setDialog("password")}>Change password</Button>}>
         <Facts
           items={[
@@ -32,27 +34,28 @@ export function AccountPage() {
           ]}
         />
       </Card>
-      <Factors onAdd={() => setDialog("factor")} onRecovery={() => setDialog("recovery")} />
+      <Factors onAdd={setDialog} onRecovery={() => setDialog("recovery")} />
       <Sessions />
       {dialog === "password" && <PasswordDialog onClose={close} />}
       {dialog === "factor" && <FactorDialog onClose={close} />}
+      {dialog === "passkey" && <PasskeyDialog onClose={close} />}
       {dialog === "recovery" && <RecoveryDialog onClose={close} />}
     </div>
   );
 }
 
-function Factors({ onAdd, onRecovery }: { onAdd: () => void; onRecovery: () => void }) {
+function Factors({ onAdd, onRecovery }: { onAdd: (kind: "factor" | "passkey") => void; onRecovery: () => void }) {
   const query = useQuery(factorsQuery);
   const list = query.data;
   const [removing, setRemoving] = useState<string | null>(null);
   return (
     <>
       <Section
-        title="Authenticators"
+        title="Second factors"
         query={{ ...query, data: list?.factors }}
-        what="The authenticators"
+        what="The second factors"
         empty={
-          <p className="px-4 py-3 text-sm text-fg-3">None: your password alone lets you in. An app on your phone that shows codes makes a stolen password worthless.</p>
+          <p className="px-4 py-3 text-sm text-fg-3">None: your password alone lets you in. A passkey, or an app on your phone that shows codes, makes a stolen password worthless.</p>
         }
         actions={
           <>
@@ -61,18 +64,24 @@ function Factors({ onAdd, onRecovery }: { onAdd: () => void; onRecovery: () => v
                 New recovery codes
               </Button>
             )}
-            <Button size="sm" icon="plus" onClick={onAdd}>
-              Add
+            {passkeysWork() && (
+              <Button size="sm" icon="plus" onClick={() => onAdd("passkey")}>
+                Add a passkey
+              </Button>
+            )}
+            <Button size="sm" icon="plus" onClick={() => onAdd("factor")}>
+              Add an authenticator
             </Button>
           </>
         }
       >
         {(factors) => (
           <>
-            <table className="w-full text-sm" aria-label="Authenticators">
+            <table className="w-full text-sm" aria-label="Second factors">
               <thead>
                 <tr className={head}>
                   <th>Name</th>
+                  <th>Kind</th>
                   <th>Since</th>
                   <th>Last used</th>
                   <th>
@@ -86,6 +95,7 @@ function Factors({ onAdd, onRecovery }: { onAdd: () => void; onRecovery: () => v
                     <td>
                       <Agent>{f.name}</Agent>
                     </td>
+                    <td className="text-fg-2">{f.kind === "passkey" ? "Passkey" : "Authenticator"}</td>
                     <td className="text-fg-2">
                       <Ago time={f.created_at} />
                     </td>
@@ -121,20 +131,19 @@ function ProofForm({ children, action, danger, busy, error, onProve, onClose }: 
   onClose: () => void;
 }) {
   const [own, setOwn] = useState("");
+  const ready = useProof(own);
   const submit = (e: FormEvent) => {
     e.preventDefault();
-    if (own) onProve(own);
+    if (ready) onProve(own);
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
       {error ? <ErrorNote error={error} /> : null}
       {children}
-      <Field label="Your password" hint="As it is now">
-        {(ids) => <Input {...ids} type="password" autoComplete="current-password" value={own} onChange={(e) => setOwn(e.target.value)} required />}
-      </Field>
+      <OwnProof own={own} onChange={setOwn} hint="As it is now" />
       <div className="flex justify-end gap-2">
         <Button onClick={onClose}>Cancel</Button>
-        <Button type="submit" tone={danger ? "danger" : "primary"} busy={busy} disabled={!own}>
+        <Button type="submit" tone={danger ? "danger" : "primary"} busy={busy} disabled={!ready}>
           {action}
         </Button>
       </div>
@@ -175,7 +184,7 @@ function RemoveDialog({ id, onClose }: { id: string; onClose: () => void }) {
     },
   });
   return (
-    <Dialog open onOpenChange={(open) => !open && onClose()} title="Remove the authenticator" description="Its codes let you in no more. Without any, your password alone does.">
+    <Dialog open onOpenChange={(open) => !open && onClose()} title="Remove the second factor" description="It lets you in no more. Without any, your password alone does.">
       <ProofForm danger action="Remove" busy={remove.isPending} error={remove.error} onProve={(own) => remove.mutate(own)} onClose={onClose} />
     </Dialog>
   );
@@ -228,6 +237,35 @@ function FactorDialog({ onClose }: { onClose: () => void }) {
             </Button>
           </div>
         </form>
+      ) : (
+        <ProofForm action="Next" busy={add.isPending} error={add.error} onProve={(own) => add.mutate(own)} onClose={onClose}>
+          <Field label="Name" hint="Which one it is, for you">
+            {(ids) => <Input {...ids} autoFocus maxLength={64} value={name} onChange={(e) => setName(e.target.value)} required />}
+          </Field>
+        </ProofForm>
+      )}
+    </Dialog>
+  );
+}
+
+function PasskeyDialog({ onClose }: { onClose: () => void }) {
+  const client = useQueryClient();
+  const [name, setName] = useState("security key");
+  const add = useMutation({
+    mutationFn: async (own: string) => {
+      const question = await api.post<PasskeyQuestion>("/session/passkeys", { name: name.trim(), own_password: own });
+      return api.post<{ recovery_codes: string[] }>("/session/passkeys/confirm", await makePasskey(question));
+    },
+    onSuccess: async (out) => {
+      await Promise.all([client.invalidateQueries({ queryKey: ["account"] }), client.invalidateQueries({ queryKey: sessionQuery.queryKey })]);
+      if (out.recovery_codes.length === 0) onClose();
+    },
+  });
+  const codes = add.data?.recovery_codes ?? [];
+  return (
+    <Dialog open locked={codes.length > 0} onOpenChange={(open) => !open && onClose()} title="Add a passkey" description="A security key, or what your device or browser keeps. It works for this site alone, so it cannot be phished.">
+      {codes.length > 0 ? (
+        <Recovery codes={codes} onClose={onClose} />
       ) : (
         <ProofForm action="Next" busy={add.isPending} error={add.error} onProve={(own) => add.mutate(own)} onClose={onClose}>
           <Field label="Name" hint="Which one it is, for you">

@@ -6,10 +6,11 @@ import { refreshChanges, sessionQuery } from "@/api/queries";
 import type { Change } from "@/api/types";
 import { formatCount, plural } from "@/lib/format";
 import { Agent } from "@/lib/text";
-import { Button, Field, Input } from "@/ui/controls";
+import { Button } from "@/ui/controls";
 import { ErrorNote, Facts } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
 import { tierName } from "@/ui/tier";
+import { OwnProof, useProof } from "./own-proof";
 import { ReasonDialog } from "./reason-dialog";
 
 type Decision = "approve" | "reject" | "withdraw" | "apply";
@@ -133,11 +134,11 @@ function ApproveDialog({ change, open, onOpenChange, ...form }: ApproveDialogPro
 type ApproveFormProps = Omit<ApproveDialogProps, "open" | "onOpenChange"> & { onCancel: () => void };
 
 function ApproveForm({ change: c, busy, error, onConfirm, onCancel }: ApproveFormProps) {
-  const { data: session } = useQuery(sessionQuery);
   const [password, setPassword] = useState("");
+  const ready = useProof(password);
   const submit = (e: FormEvent) => {
     e.preventDefault();
-    if (password) onConfirm(password);
+    if (ready) onConfirm(password);
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
@@ -150,16 +151,10 @@ function ApproveForm({ change: c, busy, error, onConfirm, onCancel }: ApproveFor
           ["Hash", <span key="h" className="font-mono text-xs break-all">{c.hash}</span>],
         ]}
       />
-      {/* For password managers, which look for a name beside the password. */}
-      <input type="text" className="hidden" autoComplete="username" value={session?.username ?? ""} readOnly tabIndex={-1} />
-      <Field label="Your password" hint="Once more: a session alone approves nothing. You approve what has this hash.">
-        {(ids) => (
-          <Input {...ids} type="password" autoFocus autoComplete="current-password" value={password} onChange={(e) => setPassword(e.target.value)} required />
-        )}
-      </Field>
+      <OwnProof own={password} onChange={setPassword} hint="Once more: a session alone approves nothing. You approve what has this hash." autoFocus />
       <div className="flex justify-end gap-2">
         <Button onClick={onCancel}>Cancel</Button>
-        <Button type="submit" tone="primary" busy={busy} disabled={!password}>
+        <Button type="submit" tone="primary" busy={busy} disabled={!ready}>
           Approve
         </Button>
       </div>

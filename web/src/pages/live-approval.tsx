@@ -7,11 +7,12 @@ import { sessionQuery } from "@/api/queries";
 import type { Live } from "@/api/types";
 import { plural } from "@/lib/format";
 import { Agent, Lines } from "@/lib/text";
-import { Button, Field, Input } from "@/ui/controls";
+import { Button } from "@/ui/controls";
 import { ErrorNote, Facts, Notice } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
 import { tierName } from "@/ui/tier";
 import { useMay } from "./may";
+import { OwnProof, useProof } from "./own-proof";
 import { ReasonDialog } from "./reason-dialog";
 
 type Move = { to: "approve"; password: string } | { to: "reject"; reason: string } | { to: "stop" };
@@ -110,11 +111,11 @@ interface ApproveFormProps {
 }
 
 function ApproveForm({ live, busy, error, onConfirm, onCancel }: ApproveFormProps) {
-  const { data: session } = useQuery(sessionQuery);
   const [password, setPassword] = useState("");
+  const ready = useProof(password);
   const submit = (e: FormEvent) => {
     e.preventDefault();
-    if (password) onConfirm(password);
+    if (ready) onConfirm(password);
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
@@ -129,16 +130,10 @@ function ApproveForm({ live, busy, error, onConfirm, onCancel }: ApproveFormProp
       <div tabIndex={0} aria-label="Query" className="max-h-48 overflow-auto rounded-md border border-line bg-sunken p-3 font-mono text-xs leading-5">
         <Lines>{live.sql}</Lines>
       </div>
-      {/* For password managers, which look for a name beside the password. */}
-      <input type="text" className="hidden" autoComplete="username" value={session?.username ?? ""} readOnly tabIndex={-1} />
-      <Field label="Your password" hint="Once more: a session alone approves nothing.">
-        {(ids) => (
-          <Input {...ids} type="password" autoFocus autoComplete="current-password" value={password} onChange={(e) => setPassword(e.target.value)} required />
-        )}
-      </Field>
+      <OwnProof own={password} onChange={setPassword} hint="Once more: a session alone approves nothing." autoFocus />
       <div className="flex justify-end gap-2">
         <Button onClick={onCancel}>Cancel</Button>
-        <Button type="submit" tone="primary" busy={busy} disabled={!password}>
+        <Button type="submit" tone="primary" busy={busy} disabled={!ready}>
           Approve
         </Button>
       </div>

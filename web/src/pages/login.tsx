@@ -4,8 +4,9 @@ import { useState, type FormEvent } from "react";
 
 import { api, ApiError } from "@/api/client";
 import { sessionQuery } from "@/api/queries";
-import type { Session } from "@/api/types";
+import type { PasskeyQuestion, Session } from "@/api/types";
 import { useTitle } from "@/lib/hooks";
+import { getPasskey, passkeysWork } from "@/lib/passkey";
 import { Button, buttonClass, Field, Input } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
 import { Gate } from "./gate";
@@ -26,8 +27,11 @@ const refusals: Record<string, string> = {
   down: "That provider cannot be asked now. Try again, or log in by password.",
 };
 
-/** Whether the server asks for a code, or refused one. */
-const aboutCode = (err: unknown): boolean => err instanceof ApiError && err.status === 401 && err.items.some((i) => i.location === "code");
+/** What second proof the server asks for, or refused: a code, or also a passkey. */
+const asksFor = (err: unknown): "code" | "passkey" | undefined => {
+  const at = err instanceof ApiError && err.status === 401 ? err.items[0]?.location : undefined;
+  return at === "code" || at === "passkey" ? at : undefined;
+};
 
 export function LoginPage() {
   useTitle("Log in");
@@ -38,27 +42,69 @@ export function LoginPage() {
   const [username, setUsername] = useState("");
   const [password, setPassword] = useState("");
   const [code, setCode] = useState("");
-  const [second, setSecond] = useState(false); // a code is needed, too
+  const [second, setSecond] = useState<"code" | "passkey">(); // is needed, too
   const login = useMutation({
-    mutationFn: () => api.post<Session>("/session", { username: username.trim(), password, ...(second ? { code: code.trim() } : {}) }),
+    mutationFn: async (by: "password" | "code" | "passkey") => {
+      const who = { username: username.trim(), password };
+      if (by !== "passkey") return api.post<Session>("/session", by === "code" ? { ...who, code: code.trim() } : who);
+      const question = await api.post<PasskeyQuestion>("/session/passkey", who);
+      return api.post<Session>("/session", { ...who, passkey: await getPasskey(question) });
+    },
     onSuccess: async (session) => {
       client.setQueryData(sessionQuery.queryKey, session);
       router.history.push(session.must_enrol ? "/account" : localPath(next));
     },
-    onError: (err) => {
-      if (aboutCode(err)) setSecond(true);
+    onError: (err, by) => {
+      const asked = asksFor(err);
+      if (asked && by !== "passkey") setSecond(asked);
+      if (asked === "passkey" && by === "password" && passkeysWork()) login.mutate("passkey");
     },
   });
+  const { data: session } = useQuery(sessionQuery);
+  const prove = useMutation({
+    mutationFn: async (by: "code" | "passkey") => {
+      const proof = by === "code" ? { code: code.trim() } : { passkey: await getPasskey(await api.post<PasskeyQuestion>("/session/prove/passkey")) };
+      await api.post("/session/prove", proof);
+      return client.fetchQuery({ ...sessionQuery, staleTime: 0 });
+    },
+    onSuccess: () => router.history.push(localPath(next)),
+  });
+  if (session?.must_prove)
+    return (
+      <Gate title="One more step" note={`You are ${session.username}, and have a second factor here.`}>
+        <form
+          className="flex flex-col gap-4"
+          noValidate
+          onSubmit={(e) => {
+            e.preventDefault();
+            if (code.trim()) prove.mutate("code");
+          }}
+        >
+          {prove.error && <ErrorNote error={prove.error} />}
+          {session.proofs.includes("passkey") && passkeysWork() && (
+            <Button busy={prove.isPending && prove.variables === "passkey"} onClick={() => prove.mutate("passkey")} className="w-full">
+              Use a passkey
+            </Button>
+          )}
+          <Field label="Code" hint="What your authenticator shows, or a recovery code">
+            {(ids) => <Input {...ids} autoFocus autoComplete="one-time-code" value={code} onChange={(e) => setCode(e.target.value)} required />}
+          </Field>
+          <Button type="submit" tone="primary" busy={prove.isPending && prove.variables === "code"} className="w-full">
+            Go on
+          </Button>
+        </form>
+      </Gate>
+    );
   const submit = (e: FormEvent) => {
     e.preventDefault();
-    if (username.trim() && password) login.mutate();
+    if (username.trim() && password) login.mutate(code.trim() ? "code" : "password");
   };
-  const asked = aboutCode(login.error);
+  const asked = asksFor(login.error);
   const wrong = !asked && login.error instanceof ApiError && login.error.status === 401;
   return (
     <Gate title="Log in" note="Use your Muster account.">
       <form onSubmit={submit} noValidate className="flex flex-col gap-4">
-        {login.error && !(asked && code === "") && (wrong ? <ErrorNote error="Wrong user name or password." /> : <ErrorNote error={login.error} />)}
+        {login.error && !(asked && login.variables === "password") && (wrong ? <ErrorNote error="Wrong user name or password." /> : <ErrorNote error={login.error} />)}
         <Field label="User name">
           {(ids) => <Input {...ids} autoFocus autoComplete="username" value={username} onChange={(e) => setUsername(e.target.value)} required />}
         </Field>
@@ -67,9 +113,14 @@ export function LoginPage() {
             <Input {...ids} type="password" autoComplete="current-password" value={password} onChange={(e) => setPassword(e.target.value)} required />
           )}
         </Field>
+        {second === "passkey" && passkeysWork() && (
+          <Button busy={login.isPending && login.variables === "passkey"} onClick={() => login.mutate("passkey")} className="w-full">
+            Use a passkey
+          </Button>
+        )}
         {second && (
           <Field label="Code" hint="What your authenticator shows, or a recovery code">
-            {(ids) => <Input {...ids} autoFocus autoComplete="one-time-code" inputMode="text" value={code} onChange={(e) => setCode(e.target.value)} required />}
+            {(ids) => <Input {...ids} autoFocus={second === "code"} autoComplete="one-time-code" inputMode="text" value={code} onChange={(e) => setCode(e.target.value)} required />}
           </Field>
         )}
         {refused && !login.error && <ErrorNote error={refusals[refused] ?? refusals["failed"]} />}
