@@ -150,6 +150,7 @@ func TestSecurityHeaders(t *testing.T) {
 				"X-Content-Type-Options":     "nosniff",
 				"Referrer-Policy":            "no-referrer",
 				"Cross-Origin-Opener-Policy": "same-origin",
+				"Permissions-Policy":         "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 			} {
 				if got := header.Get(key); got != want {
 					t.Errorf("%s, %s: %s is %q", name, target, key, got)
