@@ -43,6 +43,7 @@ import (
 	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
+	"github.com/musterhq/muster/internal/transparency"
 	"github.com/musterhq/muster/internal/trigger"
 )
 
@@ -159,6 +160,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		}),
 		Alerts: w.alerts, Courier: w.courier, AlertStore: w.store,
 		Evidence: w.monitor, Policy: shippedPolicy(),
+		Links: w.store, PublicURL: "https://muster.example.com/", Kept: []transparency.KeptFor{{What: "What the schedule finds", Seconds: 90 * 24 * 3600}, {What: "Alerts"}},
 	})
 	s := httptest.NewServer(w.api)
 	t.Cleanup(s.Close)
@@ -279,6 +281,7 @@ func TestRoutes(t *testing.T) {
 		"GET /api/v1/sign-on": true, "GET /api/v1/sign-on/{name}": true, "GET /api/v1/sign-on/{name}/callback": true,
 		"POST /api/v1/hooks/{name}": true, // which has tokens of its own
 		"POST /file_request":        true, // which asks Vault
+		"GET /transparency/{token}": true, // which is for who has a link
 		"GET /healthz":              true, "GET /readyz": true,
 	}
 	known := map[account.Permission]bool{account.Public: true, account.Self: true}
