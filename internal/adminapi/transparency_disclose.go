@@ -189,7 +189,7 @@ func only(p resource.Pack, q resource.Query) string {
 	var parts []string
 	for _, platform := range []string{p.Platform, q.Platform} {
 		if platform != "" {
-			parts = append(parts, "Only on: "+platform+".")
+			parts = append(parts, "Only on "+transparency.Platforms(platform)+".")
 		}
 	}
 	for _, version := range []string{p.Version, q.Version} {
@@ -246,7 +246,7 @@ func (d discloser) decorators(c policy.Decorators) []transparency.AddedFact {
 	for seconds, texts := range sorted(c.Interval) {
 		when := "Every " + seconds + " seconds"
 		if span, err := time.ParseDuration(seconds + "s"); err == nil {
-			when = "Every " + transparency.Span(span)
+			when = transparency.Every(span)
 		}
 		add(when, texts)
 	}
@@ -267,7 +267,7 @@ func (d discloser) asked(ctx context.Context) (transparency.Asked, error) {
 	}
 	out.More = len(asked) == askedMax
 	for _, q := range asked {
-		if q.SentAt.IsZero() || q.Kind == live.Carve {
+		if !taken(q) || q.Kind == live.Carve {
 			continue
 		}
 		if len(out.Questions) == transparency.MaxAsked {
@@ -276,7 +276,7 @@ func (d discloser) asked(ctx context.Context) (transparency.Asked, error) {
 		}
 		tier := policy.Tier(q.Tier) //nolint:gosec // 0 to 3
 		question := transparency.Question{
-			Time: q.SentAt.UTC(), SQL: d.text(q.SQL), By: q.CreatedBy, Kind: string(q.Kind), Why: transparency.Why(string(q.Kind), q.Source),
+			Time: cmp.Or(q.SentAt, q.CreatedAt).UTC(), SQL: d.text(q.SQL), By: q.CreatedBy, Kind: string(q.Kind), Why: transparency.Why(string(q.Kind), q.Source),
 			Reason: d.text(q.Reason), Tier: q.Tier, Means: transparency.Means(tier), State: string(q.State), Outcome: transparency.Outcome(string(q.State)),
 		}
 		if q.Approval.Needed {
@@ -286,6 +286,16 @@ func (d discloser) asked(ctx context.Context) (transparency.Asked, error) {
 	}
 	slices.SortStableFunc(out.Questions, func(a, b transparency.Question) int { return b.Time.Compare(a.Time) })
 	return out, nil
+}
+
+// taken reports whether the node took a question; when it did may be kept later than
+// its answer.
+func taken(q live.Asked) bool {
+	switch q.State {
+	case live.Waiting, live.Expired, live.Halted:
+		return !q.SentAt.IsZero()
+	}
+	return true
 }
 
 func (d discloser) fetched(ctx context.Context) (transparency.Fetched, error) {

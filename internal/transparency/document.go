@@ -69,7 +69,7 @@ type ScheduledQuery struct {
 }
 
 // Every is its interval in words.
-func (q ScheduledQuery) Every() string { return Span(time.Duration(q.IntervalSeconds) * time.Second) }
+func (q ScheduledQuery) Every() string { return Every(time.Duration(q.IntervalSeconds) * time.Second) }
 
 // WatchedFiles are paths that are watched. % and * stand for any text.
 type WatchedFiles struct {

@@ -125,6 +125,14 @@ func Span(d time.Duration) string {
 	return d.String()
 }
 
+// Every says how often something is done each time.
+func Every(d time.Duration) string { return "Every " + strings.TrimPrefix(Span(d), "1 ") }
+
+// Platforms says which platforms an osquery key means, as linux,darwin.
+func Platforms(key string) string {
+	return strings.NewReplacer("posix", "Linux and macOS", "linux", "Linux", "darwin", "macOS", "windows", "Windows", ",", ", ").Replace(key)
+}
+
 // Cut returns a text of at most MaxText bytes, in whole characters.
 func Cut(s string) string {
 	if len(s) <= MaxText {
