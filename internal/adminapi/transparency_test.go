@@ -212,7 +212,7 @@ func TestTransparency(t *testing.T) {
 	if facts["SELECT total_seconds FROM uptime"] != "Every hour" || facts["SELECT uuid FROM system_info"] == "" {
 		t.Errorf("%v", facts)
 	}
-	if q := d.Asked.Questions; len(q) != 1 || q[0].By != "admin" || q[0].Tier != 2 || q[0].Outcome != "answered" || d.Asked.More {
+	if q := d.Asked.Questions; len(q) != 1 || q[0].By != "admin" || q[0].Tier != 2 || q[0].Outcome != "Answered" || d.Asked.More {
 		t.Errorf("%+v", d.Asked)
 	}
 	if f := d.Fetched.Carves; len(f) != 1 || f[0].By != "admin" || f[0].Outcome != "fetched" || f[0].KeptUntil == nil {

@@ -13,32 +13,32 @@ import (
 func Means(t policy.Tier) string {
 	switch t {
 	case policy.Harmless:
-		return "harmless: an inventory of hardware, software and settings"
+		return "Harmless: an inventory of hardware, software and settings"
 	case policy.Internal:
-		return "internal: says something of how the machine and its network are set up"
+		return "Internal: says something of how the machine and its network are set up"
 	case policy.Sensitive:
-		return "sensitive: may tell of people and what they do, or of files, or make the machine work hard"
+		return "Sensitive: may tell of people and what they do, or of files, or make the machine work hard"
 	}
-	return "most sensitive: may read what people keep to themselves, or cannot be told beforehand"
+	return "Most sensitive: may read what people keep to themselves, or cannot be told beforehand"
 }
 
 // Outcome says what became of a question. A state that is not known is itself.
 func Outcome(state string) string {
 	switch state {
 	case "waiting", "sent":
-		return "sent, and not answered yet"
+		return "Sent, and not answered yet"
 	case "answered", "over_limit":
-		return "answered"
+		return "Answered"
 	case "empty":
-		return "answered: nothing was found"
+		return "Answered: nothing was found"
 	case "failed":
-		return "the machine could not answer"
+		return "The machine could not answer"
 	case "denylisted":
-		return "the machine refused"
+		return "The machine refused"
 	case "expired":
-		return "not answered in time"
+		return "Not answered in time"
 	case "stopped":
-		return "stopped before the machine answered"
+		return "Stopped before the machine answered"
 	}
 	return state
 }
