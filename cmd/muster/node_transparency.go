@@ -2,13 +2,13 @@ package main
 
 import (
 	"fmt"
-	"math"
 	"net/http"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/musterhq/muster/internal/adminapi"
+	"github.com/musterhq/muster/internal/transparency"
 )
 
 func newNodeTransparencyCommand(t *target) *cobra.Command {
@@ -29,6 +29,9 @@ docs/transparency.md, which has a text for owners.`,
 			if revoke && ttl != 0 {
 				return usagef("give --ttl for a link, or --revoke")
 			}
+			if ttl != 0 && (time.Duration(ttl) < transparency.MinTTL || time.Duration(ttl) > transparency.MaxTTL) {
+				return usagef("--ttl: a link works for a minute to 366 days; write 12h or 30d")
+			}
 			client, err := t.client()
 			if err != nil {
 				return err
@@ -42,7 +45,7 @@ docs/transparency.md, which has a text for owners.`,
 				return client.Call(cmd.Context(), http.MethodDelete, path, nil, nil, nil)
 			}
 			var l adminapi.TransparencyLink
-			in := adminapi.LinkInput{TTLSeconds: int64(math.Ceil(time.Duration(ttl).Seconds()))} // 0 means the default
+			in := adminapi.LinkInput{TTLSeconds: int64(time.Duration(ttl) / time.Second)}
 			if err := client.Call(cmd.Context(), http.MethodPost, path, nil, in, &l); err != nil {
 				return err
 			}

@@ -68,7 +68,8 @@ type world struct {
 	live     *live.Coordinator
 	enroller *node.Enroller
 	voided   int
-	mute     *atomic.Bool // the audit log fails
+	mute     *atomic.Bool     // the audit log fails
+	clock    func() time.Time // of the API alone
 	http     *http.Client
 
 	redactor   *redact.Redactor
@@ -114,7 +115,7 @@ func (e engineSearch) Queries(ctx context.Context, f event.Filter, _ int) ([]eve
 func newWorld(t *testing.T, change ...func(*world)) *world {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}, require: account.NoFactor}
+	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}, require: account.NoFactor, clock: time.Now}
 	for _, f := range change {
 		f(w)
 	}
@@ -150,7 +151,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		Search: engineSearch{w.engine}, Tails: w.tails, Catalog: w.publisher.Catalog(), Audit: trail, AuditLog: w.store, Notary: newNotary(t, w), Metrics: prometheus.NewRegistry(),
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil }, Backup: func(context.Context, io.Writer) error { return nil }, SignOn: w.signOn, Diagnose: func(context.Context) []doctor.Check { return w.checks },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
-		Stopping: make(chan struct{}), Log: log, Now: time.Now,
+		Stopping: make(chan struct{}), Log: log, Now: w.clock,
 		Carves: w.carves, CarveList: w.store, Vault: w.vault, Sinks: w.sinks, Redactor: w.redactor, Redactions: w.redactions,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
 		Rules:  w.rules,

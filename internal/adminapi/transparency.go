@@ -31,8 +31,9 @@ const transparencyPath = "/transparency/"
 
 // Limits of what anybody may ask for with a link, or without one.
 const (
-	pagesPerAddress = 60 // a minute
-	pagesAtOnce     = 4  // gathered at a time: each reads the questions that are kept
+	pagesPerAddress = 300 // a minute; behind a proxy all owners have one address
+	pagesPerNode    = 30  // a minute, by links that work
+	pagesAtOnce     = 4   // gathered at a time: each reads the questions that are kept
 	pageWrite       = 30 * time.Second
 )
 
@@ -41,6 +42,7 @@ type pages struct {
 	signer    transparency.Signer
 	writer    *transparency.Writer
 	addresses *minuteCounts[netip.Prefix]
+	nodes     *minuteCounts[string]
 	turns     chan struct{}
 
 	shown, refused atomic.Int64
@@ -49,7 +51,7 @@ type pages struct {
 func newPages(o Options) *pages {
 	return &pages{
 		signer: transparency.NewSigner(o.Keyer), writer: transparency.NewWriter(), addresses: newMinuteCounts[netip.Prefix](o.Now),
-		turns: make(chan struct{}, pagesAtOnce),
+		nodes: newMinuteCounts[string](o.Now), turns: make(chan struct{}, pagesAtOnce),
 	}
 }
 
@@ -74,7 +76,7 @@ func (a *API) registerTransparency(mux *http.ServeMux) {
 				"application/json": {Schema: a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[transparency.Disclosure](), true, "Disclosure")},
 			}},
 			"404": {Description: "The link is wrong, over or revoked, or the node is gone: it is not said which"},
-			"429": {Description: "Too many requests of this address within a minute"},
+			"503": {Description: "Too many requests within a minute; try again later"},
 		},
 	})
 }
@@ -130,6 +132,10 @@ func (a *API) revokeLinks(ctx context.Context, in *NodeRef) (*none, error) {
 	return nil, a.Links.RevokeTransparency(ctx, in.ID)
 }
 
+func errOften() error {
+	return errs.New(errs.Busy, "the server is busy, or too many requests came within a minute; try again in a minute")
+}
+
 // errLink is the answer to all links that do not work: it does not tell why.
 func errLink() error {
 	return errs.New(errs.NotFound, "this link does not work: it is not complete, or over, or was taken back; ask whoever gave it to you for another")
@@ -144,14 +150,11 @@ func (a *API) transparencyPage(w http.ResponseWriter, r *http.Request) error {
 	token, plain := strings.CutSuffix(r.PathValue("token"), ".json")
 	p := page{API: a, w: w, json: plain || wantsJSON(r)}
 	if !a.pages.addresses.allow(network(httpx.Remote(r)), pagesPerAddress) {
-		a.pages.refused.Add(1)
-		w.Header().Set("Retry-After", "60")
-		return p.notice(http.StatusTooManyRequests, "Too many requests", "Too many requests came from your network within a minute; try again in a minute.")
+		return p.refuse(errOften())
 	}
 	d, err := a.disclosed(r.Context(), token)
-	if errs.Is(err, errs.NotFound) {
-		a.pages.refused.Add(1)
-		return p.notice(http.StatusNotFound, "Nothing here", httpx.Message(errLink()))
+	if errs.Is(err, errs.NotFound) || errs.Is(err, errs.Busy) {
+		return p.refuse(err)
 	}
 	if err != nil {
 		return err
@@ -185,6 +188,9 @@ func (a *API) disclosed(ctx context.Context, token string) (transparency.Disclos
 	if epoch != l.Epoch {
 		return transparency.Disclosure{}, errLink()
 	}
+	if !a.pages.nodes.allow(l.NodeID, pagesPerNode) {
+		return transparency.Disclosure{}, errOften()
+	}
 	return a.disclose(ctx, l)
 }
 
@@ -209,6 +215,16 @@ func (p page) show(d transparency.Disclosure) error {
 		return err
 	}
 	return p.write(http.StatusOK, "text/html; charset=utf-8", b)
+}
+
+// refuse answers alike whatever was not found.
+func (p page) refuse(err error) error {
+	p.pages.refused.Add(1)
+	if errs.Is(err, errs.Busy) {
+		p.w.Header().Set("Retry-After", "60")
+		return p.notice(http.StatusServiceUnavailable, "Not now", httpx.Message(errOften()))
+	}
+	return p.notice(http.StatusNotFound, "Nothing here", httpx.Message(errLink()))
 }
 
 func (p page) notice(status int, title, text string) error {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -321,13 +322,37 @@ func TestTransparency_refused(t *testing.T) {
 	if len(actions) == 0 || actions[len(actions)-1] != "admin "+other.ID {
 		t.Errorf("%v", actions)
 	}
-	// Nobody may try on and on, with whatever.
-	for range 60 {
-		status, header, want = w.openLink(good.Path, "text/html")
+	if shown, refused := w.api.TransparencyPages(); shown != 2 || refused < 20 {
+		t.Errorf("%d pages were shown, %d refused", shown, refused)
 	}
-	if status != http.StatusTooManyRequests || header.Get("Retry-After") == "" || !strings.Contains(want, "try again in a minute") {
-		t.Errorf("%d %v %s", status, header, want)
+}
+
+// TestTransparency_often: neither one link nor one address may keep the server busy.
+func TestTransparency_often(t *testing.T) {
+	start := time.Now()
+	var minutes atomic.Int64
+	w := newWorld(t, func(w *world) {
+		w.clock = func() time.Time { return start.Add(time.Duration(minutes.Load()) * time.Minute) }
+	})
+	w.setUp()
+	a, b := w.link(w.enrol("h1").ID, adminapi.LinkInput{}), w.link(w.enrol("h2").ID, adminapi.LinkInput{})
+	busy := func(what string, l adminapi.TransparencyLink, times, want int) {
+		t.Helper()
+		for range times - 1 {
+			w.openLink(l.Path, "text/html")
+		}
+		status, header, body := w.openLink(l.Path, "text/html")
+		if status != want || want == 503 && (header.Get("Retry-After") == "" || !strings.Contains(body, "try again in a minute")) {
+			t.Errorf("%s: %d %v %s", what, status, header, body)
+		}
 	}
+	busy("one link", a, 30, 200)
+	busy("one link, too often", a, 1, 503)
+	busy("another", b, 1, 200)
+	busy("whatever", adminapi.TransparencyLink{Path: "/transparency/x"}, 268, 404) // 300 of this address
+	busy("too much from here", b, 1, 503)
+	minutes.Add(1)
+	busy("a minute later", a, 1, 200)
 }
 
 // TestTransparency_hostile: what people and machines write is text.
