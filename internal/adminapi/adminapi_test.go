@@ -70,6 +70,7 @@ type world struct {
 	voided   int
 	mute     *atomic.Bool     // the audit log fails
 	clock    func() time.Time // of the API alone
+	log      *slog.Logger
 	http     *http.Client
 
 	redactor   *redact.Redactor
@@ -114,11 +115,11 @@ func (e engineSearch) Queries(ctx context.Context, f event.Filter, _ int) ([]eve
 
 func newWorld(t *testing.T, change ...func(*world)) *world {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}, require: account.NoFactor, clock: time.Now}
+	w := &world{t: t, log: slog.New(slog.DiscardHandler), store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}, require: account.NoFactor, clock: time.Now}
 	for _, f := range change {
 		f(w)
 	}
+	log := w.log
 	keyer := node.NewKeyer([]byte(strings.Repeat("k", 32)))
 	w.registry = node.NewRegistry(w.store, keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)

@@ -291,11 +291,8 @@ func (d discloser) asked(ctx context.Context) (transparency.Asked, error) {
 // taken reports whether the node took a question; when it did may be kept later than
 // its answer.
 func taken(q live.Asked) bool {
-	switch q.State {
-	case live.Waiting, live.Expired, live.Halted:
-		return !q.SentAt.IsZero()
-	}
-	return true
+	never := q.State == live.Waiting || q.State == live.Expired || q.State == live.Halted
+	return !never || !q.SentAt.IsZero()
 }
 
 func (d discloser) fetched(ctx context.Context) (transparency.Fetched, error) {

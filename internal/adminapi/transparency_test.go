@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -62,6 +64,24 @@ func (w *world) link(nodeID string, in adminapi.LinkInput) (l adminapi.Transpare
 		w.t.Fatal(err)
 	}
 	return l
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 const owned = `
@@ -120,7 +140,10 @@ spec: {selector: tag = server, stdout: {}}
 // TestTransparency: the owner sees what is collected, asked, fetched and changed on
 // one node, and nothing of others.
 func TestTransparency(t *testing.T) {
-	w := newWorld(t)
+	var logged lines
+	w := newWorld(t, func(w *world) {
+		w.log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
 	w.setUp()
 	w.apply(owned)
 	mine, other := w.enrol("h1"), w.enrol("h2-secret-name")
@@ -246,6 +269,9 @@ func TestTransparency(t *testing.T) {
 	}
 	if shown, refused := w.api.TransparencyPages(); shown != 3 || refused != 0 {
 		t.Errorf("%d pages were shown, %d refused", shown, refused)
+	}
+	if text := logged.String(); strings.Contains(text, l.Path) || !strings.Contains(text, "path=/transparency/…") {
+		t.Error("the log has the link, or not the request")
 	}
 	if e := w.audited()[1]; e.Action != "node.transparency.create" || e.Target != mine.ID || strings.Contains(e.Detail, l.Path) || !strings.Contains(e.Detail, "expires_at") {
 		t.Errorf("%+v", e)
@@ -392,6 +418,51 @@ func TestTransparency_hostile(t *testing.T) {
 	}
 	if _, body := w.disclosed(l); strings.Contains(body, secret) || strings.Contains(body, "<script") {
 		t.Errorf("the JSON has what it must not: %s", body)
+	}
+}
+
+// TestTransparency_approved: who agreed is told, of questions and of changes; what waits
+// for somebody's consent was not asked yet.
+func TestTransparency_approved(t *testing.T) {
+	w := newWorld(t)
+	w.setUp()
+	n, bob := w.enrol("h1"), w.person("bob")
+	l := w.link(n.ID, adminapi.LinkInput{})
+	w.apply("apiVersion: muster/v1\nkind: LivePolicy\nname: p\nspec: {rules: [{min_tier: 2, require: approval}]}\n---\n" +
+		"apiVersion: muster/v1\nkind: ApprovalPolicy\nname: one\nspec: {rules: [{nodes_over: 0, selector: all, approvals: 1}]}\n")
+	q, err := w.ask(func(in *adminapi.LiveInput) { in.SQL, in.Reason = "SELECT username FROM users", "incident 7" })
+	if err != nil || q.State != "pending" {
+		t.Fatalf("%+v %v", q, err)
+	}
+	if d, _ := w.disclosed(l); len(d.Asked.Questions) != 0 {
+		t.Errorf("before the consent: %+v", d.Asked)
+	}
+	if err := bob.Call(t.Context(), "POST", "/live/"+q.ID+"/approve", nil, adminapi.PasswordInput{Password: password}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := w.disclosed(l); len(d.Asked.Questions) != 0 {
+		t.Errorf("before the node took it: %+v", d.Asked)
+	}
+	w.live.Take(n.ID)
+	if err := w.live.Accept(t.Context(), []live.Answer{{LiveID: q.ID, NodeID: n.ID, State: live.Failed, Message: "row-value", ReceivedAt: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	c := w.change(bob, packDocument("first", "600"))
+	if err := w.call("POST", "/changes/"+c.ID+"/approve", nil, adminapi.ApproveInput{Hash: c.Hash, Password: password}, &c); err != nil || c.Revision == 0 {
+		t.Fatalf("%+v %v", c, err)
+	}
+	if err := w.store.SaveServed(t.Context(), []change.Served{{NodeID: n.ID, Revision: c.Revision, Hash: "x", First: time.Now(), Last: time.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	d, body := w.disclosed(l)
+	if a := d.Asked.Questions; len(a) != 1 || a[0].By != "admin" || a[0].Approved != "bob" || a[0].Reason != "incident 7" || a[0].Outcome != "The machine could not answer" {
+		t.Errorf("%+v", d.Asked)
+	}
+	if s := d.Changes.Served; len(s) != 1 || s[0].Author != "bob" || strings.Join(s[0].Approved, " ") != "admin" {
+		t.Errorf("%+v", d.Changes)
+	}
+	if strings.Contains(body, "row-value") || strings.Contains(body, `:"why"`) {
+		t.Errorf("it has a message: %s", body)
 	}
 }
 

@@ -69,7 +69,7 @@ func TestPage(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		want, err := os.ReadFile(path) //nolint:gosec // one of the two above
+		want, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,6 +18,7 @@ func Means(t policy.Tier) string {
 		return "Internal: says something of how the machine and its network are set up"
 	case policy.Sensitive:
 		return "Sensitive: may tell of people and what they do, or of files, or make the machine work hard"
+	case policy.Dangerous:
 	}
 	return "Most sensitive: may read what people keep to themselves, or cannot be told beforehand"
 }
