@@ -36,7 +36,7 @@ const (
 	version  = 1
 	fixed    = 1 + 8 + 8
 	maxID    = 255
-	maxToken = (fixed + maxID + sha256.Size) * 4 / 3
+	maxToken = (fixed+maxID+sha256.Size)*4/3 + 1
 )
 
 // Signer makes and reads tokens. Safe for concurrent use.
