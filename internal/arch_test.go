@@ -20,8 +20,8 @@ func layers() [][]string {
 		{"osquery"},                           // the language of agents
 		{"policy"},                            // what a text or setting may do
 		{"audit", "node", "event", "live", "account", "carve", "alert", "redact"}, // domain: decides
-		{"condition"},          // what events may be asked for
-		{"resource", "result"}, // what agents run, and what they answered
+		{"condition"},                                  // what events may be asked for
+		{"resource", "result", "transparency"},         // what agents run, what they answered, and what their owners may see
 		{"foreign", "hostfiles", "rollout", "trigger"}, // how it comes, and how it goes out
 		{"health"},         // how nodes fare
 		{"change", "rule"}, // how it changes, and what follows from events

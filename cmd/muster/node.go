@@ -22,7 +22,7 @@ func newNodeCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "node", Short: "List, find, show, tag, quarantine and remove nodes", Args: noArgs, RunE: help}
 	t.flags(cmd)
 	cmd.AddCommand(
-		newNodeListCommand(&t), newNodeShowCommand(&t), newNodeWhoCommand(&t), newNodeConfigCommand(&t), newNodeDriftCommand(&t), newNodeHistoryCommand(&t), newNodeHealthCommand(&t), newNodeAttributesCommand(&t), newNodeTagCommand(&t),
+		newNodeListCommand(&t), newNodeShowCommand(&t), newNodeWhoCommand(&t), newNodeConfigCommand(&t), newNodeDriftCommand(&t), newNodeHistoryCommand(&t), newNodeTransparencyCommand(&t), newNodeHealthCommand(&t), newNodeAttributesCommand(&t), newNodeTagCommand(&t),
 		newNodeQuarantineCommand(&t), newNodeReleaseCommand(&t), newNodeRevokeCommand(&t), newNodeDeleteCommand(&t),
 	)
 	return cmd

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -195,5 +196,43 @@ func TestQuery_where(t *testing.T) {
 	}
 	if _, errOut, code := muster(t, "query", "SELECT 1"); code != exitUsage || !strings.Contains(errOut, "--where") {
 		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+func TestNode_transparency(t *testing.T) {
+	a := serveMuster(t)
+	file := filepath.Join(t.TempDir(), "nodes.csv")
+	if err := os.WriteFile(file, []byte("uuid,node_key\nhost-1,0123456789abcdef0123\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cli(t, "import", "nodes", file)
+	open := func(path string) int {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.AdminURL()+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		return answer.StatusCode
+	}
+	raw := strings.TrimSuffix(cli(t, "node", "transparency", "host-1", "--ttl", "7d", "-o", "raw"), "\n")
+	if !strings.HasPrefix(raw, "/transparency/") || strings.Contains(raw, "\n") || open(raw) != http.StatusOK {
+		t.Errorf("%q", raw)
+	}
+	if out := cli(t, "node", "transparency", "host-1"); !strings.Contains(out, "It works until") || !strings.Contains(out, "--revoke") {
+		t.Error(out)
+	}
+	cli(t, "node", "transparency", "host-1", "--revoke")
+	if status := open(raw); status != http.StatusNotFound {
+		t.Errorf("after the revocation: %d", status)
+	}
+	for _, args := range [][]string{{"--ttl", "30s"}, {"--ttl", "367d"}, {"--ttl", "1d", "--revoke"}} {
+		if _, errOut, code := muster(t, append([]string{"node", "transparency", "host-1"}, args...)...); code != exitUsage || !strings.Contains(errOut, "ttl") {
+			t.Errorf("%v: %d %s", args, code, errOut)
+		}
 	}
 }

@@ -42,16 +42,18 @@ const (
 	AlertWrite    Permission = "alert.write"    // acknowledge, assign, comment, resolve, reopen
 	SilenceWrite  Permission = "silence.write"  // keep alerts from being told
 	NotifierWrite Permission = "notifier.write" // test notifiers, have dead letters told again
-	SystemBackup  Permission = "system.backup"  // take all there is away, keys and all
-	UserRead      Permission = "user.read"
-	UserWrite     Permission = "user.write" // make people, give and take their roles, end their sessions
+	// NodeTransparency lets one give a node's owner a link, and take it back.
+	NodeTransparency Permission = "node.transparency"
+	SystemBackup     Permission = "system.backup" // take all there is away, keys and all
+	UserRead         Permission = "user.read"
+	UserWrite        Permission = "user.write" // make people, give and take their roles, end their sessions
 )
 
 // Permissions returns all that a role can give, in the order in which people read
 // them.
 func Permissions() []Permission {
 	return []Permission{
-		NodeRead, NodeWrite, EventRead, LiveRead, LiveRunSaved, LiveRun, LiveApprove, CarveRead, CarveRun, CarveDownload,
+		NodeRead, NodeWrite, NodeTransparency, EventRead, LiveRead, LiveRunSaved, LiveRun, LiveApprove, CarveRead, CarveRun, CarveDownload,
 		AlertRead, AlertWrite, SilenceWrite, NotifierWrite, SinkRead, SinkWrite, TriggerWrite,
 		ResourceRead, ChangeWrite, GovernWrite, ChangeApprove, RolloutWrite, FreezeWrite, Emergency,
 		SecretRead, SecretWrite, UserRead, UserWrite, AuditRead, SystemRead, SystemBackup,
@@ -70,7 +72,7 @@ func implied(p Permission) []Permission {
 // others let one do reaches every node, or none. Operations of these that are not
 // about nodes take them for all.
 func perNode() []Permission {
-	return []Permission{NodeRead, NodeWrite, EventRead, LiveRead, LiveRunSaved, LiveRun, CarveRead, CarveRun, CarveDownload, AlertRead, AlertWrite, ResourceRead, SystemRead}
+	return []Permission{NodeRead, NodeWrite, NodeTransparency, EventRead, LiveRead, LiveRunSaved, LiveRun, CarveRead, CarveRun, CarveDownload, AlertRead, AlertWrite, ResourceRead, SystemRead}
 }
 
 // approving are the permissions to consent to what others want.

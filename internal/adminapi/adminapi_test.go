@@ -43,6 +43,7 @@ import (
 	"github.com/musterhq/muster/internal/sink"
 	"github.com/musterhq/muster/internal/store"
 	"github.com/musterhq/muster/internal/store/storetest"
+	"github.com/musterhq/muster/internal/transparency"
 	"github.com/musterhq/muster/internal/trigger"
 )
 
@@ -68,7 +69,9 @@ type world struct {
 	live     *live.Coordinator
 	enroller *node.Enroller
 	voided   int
-	mute     *atomic.Bool // the audit log fails
+	mute     *atomic.Bool     // the audit log fails
+	clock    func() time.Time // of the API alone
+	log      *slog.Logger
 	http     *http.Client
 
 	redactor   *redact.Redactor
@@ -113,11 +116,11 @@ func (e engineSearch) Queries(ctx context.Context, f event.Filter, _ int) ([]eve
 
 func newWorld(t *testing.T, change ...func(*world)) *world {
 	t.Helper()
-	log := slog.New(slog.DiscardHandler)
-	w := &world{t: t, store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}, require: account.NoFactor}
+	w := &world{t: t, log: slog.New(slog.DiscardHandler), store: storetest.New(t), mute: new(atomic.Bool), tails: event.NewTails(), http: &http.Client{Timeout: time.Minute}, require: account.NoFactor, clock: time.Now}
 	for _, f := range change {
 		f(w)
 	}
+	log := w.log
 	keyer := node.NewKeyer([]byte(strings.Repeat("k", 32)))
 	w.registry = node.NewRegistry(w.store, keyer, log, time.Now)
 	w.live = live.NewCoordinator(w.store, log, time.Now)
@@ -154,7 +157,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		Search: engineSearch{w.engine}, Tails: w.tails, Catalog: w.publisher.Catalog(), Audit: trail, AuditLog: w.store, Notary: newNotary(t, w), Metrics: prometheus.NewRegistry(),
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil }, Backup: func(context.Context, io.Writer) error { return nil }, SignOn: w.signOn, Diagnose: func(context.Context) []doctor.Check { return w.checks },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",
-		Stopping: make(chan struct{}), Log: log, Now: time.Now,
+		Stopping: make(chan struct{}), Log: log, Now: w.clock,
 		Carves: w.carves, CarveList: w.store, Vault: w.vault, Sinks: w.sinks, Redactor: w.redactor, Redactions: w.redactions,
 		Changes: w.changes, ChangeStore: w.store, Publisher: w.publisher, Freezer: w.freezer, Rollouts: w.rollouts,
 		Rules:  w.rules,
@@ -164,6 +167,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 		}),
 		Alerts: w.alerts, Courier: w.courier, AlertStore: w.store,
 		Evidence: w.monitor, Policy: shippedPolicy(),
+		Links: w.store, PublicURL: "https://muster.example.com/", Kept: []transparency.KeptFor{{What: "What the schedule finds", Seconds: 90 * 24 * 3600}, {What: "Alerts"}},
 	})
 	s := httptest.NewServer(w.api)
 	t.Cleanup(s.Close)
@@ -284,6 +288,7 @@ func TestRoutes(t *testing.T) {
 		"GET /api/v1/sign-on": true, "GET /api/v1/sign-on/{name}": true, "GET /api/v1/sign-on/{name}/callback": true,
 		"POST /api/v1/hooks/{name}": true, // which has tokens of its own
 		"POST /file_request":        true, // which asks Vault
+		"GET /transparency/{token}": true, // which is for who has a link
 		"GET /healthz":              true, "GET /readyz": true,
 	}
 	known := map[account.Permission]bool{account.Public: true, account.Self: true}

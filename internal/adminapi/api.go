@@ -39,6 +39,7 @@ import (
 	"github.com/musterhq/muster/internal/rule"
 	"github.com/musterhq/muster/internal/signon"
 	"github.com/musterhq/muster/internal/sink"
+	"github.com/musterhq/muster/internal/transparency"
 	"github.com/musterhq/muster/internal/trigger"
 )
 
@@ -178,6 +179,9 @@ type Options struct {
 	SignOn      *signon.Service
 	Audit       *audit.Log
 	AuditLog    AuditStore
+	Links       LinkStore
+	Kept        []transparency.KeptFor // how long what nodes send and are asked is kept
+	PublicURL   string                 // under which people reach the server; "" if that is not known
 	Notary      AuditNotary
 	Metrics     prometheus.Gatherer
 	Requests    func() int64 // agents' requests so far
@@ -207,6 +211,7 @@ type API struct {
 	hooks   hookLimits
 	results results
 	tiers   queryTiers
+	pages   *pages
 
 	ruleTests chan struct{} // taken while a rule is tested
 }
@@ -229,7 +234,7 @@ const (
 func New(o Options) *API {
 	a := &API{
 		Options: o, started: o.Now(), large: newLargeTurns(), hooks: newHookLimits(o.Now), results: newResults(o.Results),
-		ruleTests: make(chan struct{}, testAtOnce),
+		ruleTests: make(chan struct{}, testAtOnce), pages: newPages(o),
 	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("Muster", o.Version)
@@ -243,6 +248,7 @@ func New(o Options) *API {
 	a.huma.UseMiddleware(a.permit)
 	a.registerSession()
 	a.registerNodes()
+	a.registerTransparency(mux)
 	a.registerImport()
 	a.registerSecrets()
 	a.registerLive()
@@ -549,10 +555,10 @@ func (a *API) record(next http.Handler) http.Handler {
 		}
 		recorder := &recorder{ResponseWriter: w, status: http.StatusOK}
 		if err := protected(next, recorder, r); err != nil {
-			a.report(r.Context(), r.Method+" "+r.URL.Path, err)
+			a.report(r.Context(), r.Method+" "+loggedPath(r), err)
 			problem(recorder, err)
 		}
-		a.Log.DebugContext(r.Context(), "admin request", "method", r.Method, "path", r.URL.Path,
+		a.Log.DebugContext(r.Context(), "admin request", "method", r.Method, "path", loggedPath(r),
 			"status", recorder.status, "remote", httpx.Remote(r), "took_ms", a.Now().Sub(started).Milliseconds())
 	})
 }

@@ -264,15 +264,16 @@ func TestUnauditedRoutes(t *testing.T) {
 	}
 	reason := adminapi.ReasonInput{Reason: "x"}
 	bodies := map[string]any{
-		"POST /api/v1/session":               adminapi.LoginInput{Username: "admin", Password: password},
-		"PUT /api/v1/nodes/{id}/tags":        adminapi.TagsInput{Tags: []string{"x"}},
-		"POST /api/v1/nodes/{id}/quarantine": adminapi.QuarantineInput{Reason: "x"},
-		"POST /api/v1/nodes/import":          adminapi.ImportInput{Nodes: []adminapi.ImportNode{{HostIdentifier: "h2", NodeKey: "0123456789abcdef"}}},
-		"POST /api/v1/secrets":               adminapi.SecretInput{Name: "other"},
-		"POST /api/v1/secrets/{name}/rotate": adminapi.RotateInput{},
-		"POST /api/v1/live/stop":             reason,
-		"POST /api/v1/live":                  adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}},
-		"PUT /api/v1/saved-queries/{name}":   adminapi.SavedQueryInput{SQL: "SELECT 1"},
+		"POST /api/v1/session":                 adminapi.LoginInput{Username: "admin", Password: password},
+		"PUT /api/v1/nodes/{id}/tags":          adminapi.TagsInput{Tags: []string{"x"}},
+		"POST /api/v1/nodes/{id}/quarantine":   adminapi.QuarantineInput{Reason: "x"},
+		"POST /api/v1/nodes/{id}/transparency": adminapi.LinkInput{},
+		"POST /api/v1/nodes/import":            adminapi.ImportInput{Nodes: []adminapi.ImportNode{{HostIdentifier: "h2", NodeKey: "0123456789abcdef"}}},
+		"POST /api/v1/secrets":                 adminapi.SecretInput{Name: "other"},
+		"POST /api/v1/secrets/{name}/rotate":   adminapi.RotateInput{},
+		"POST /api/v1/live/stop":               reason,
+		"POST /api/v1/live":                    adminapi.LiveInput{SQL: "SELECT 1", Selector: adminapi.Selector{All: true}},
+		"PUT /api/v1/saved-queries/{name}":     adminapi.SavedQueryInput{SQL: "SELECT 1"},
 
 		"POST /api/v1/carves":                          adminapi.CarveInput{Node: "h1", Paths: []string{"/etc/hosts"}},
 		"POST /api/v1/changes":                         adminapi.ChangeInput{Message: "x", Files: []adminapi.File{{Name: "f", Content: packDocument("other", "900")}}},

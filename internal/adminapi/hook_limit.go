@@ -38,13 +38,16 @@ func newHookLimits(now func() time.Time) hookLimits {
 	return hookLimits{bodies: &httpx.Bodies{}, addresses: newMinuteCounts[netip.Prefix](now), triggers: newMinuteCounts[string](now)}
 }
 
-func (h hookLimits) address(a netip.Addr) bool {
+func (h hookLimits) address(a netip.Addr) bool { return h.addresses.allow(network(a), hooksPerAddress) }
+
+// network is what counts as one address.
+func network(a netip.Addr) netip.Prefix {
 	bits := a.BitLen()
 	if a.Is6() {
 		bits = 64 // who has one address there has all of these
 	}
 	p, _ := a.WithZone("").Prefix(bits) // of no address: the zero one, for all who have none
-	return h.addresses.allow(p, hooksPerAddress)
+	return p
 }
 
 func (h hookLimits) trigger(name string) bool { return h.triggers.allow(name, hooksPerTrigger) }

@@ -389,6 +389,10 @@ func (a *App) listen(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	kept, err := a.kept()
+	if err != nil {
+		return err
+	}
 	passkeys, err := account.NewPasskeys(a.site(), a.now)
 	if err != nil {
 		return err
@@ -400,9 +404,11 @@ func (a *App) listen(ctx context.Context) (err error) {
 		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules, Alerts: a.alerts.service, Courier: a.alerts.courier, AlertStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Sinks: a.sinks, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
+		Links: a.store, Kept: kept, PublicURL: a.cfg.PublicURL,
 		Backup: a.Backup, Diagnose: a.Diagnose, SignOn: signOn, Ready: a.checkReady, UI: web.Handler(), Secure: a.admin != nil, AgentURL: a.agentHost(), CA: ca, Version: a.version,
 		Stopping: a.stopping, Log: a.log, Now: a.now,
 	})
+	a.registerTransparencyMetrics(admin)
 	a.agentServer, a.adminServer = a.server(agents), a.server(admin)
 	a.agentServer.ConnContext = a.agentListener.Context
 	a.adminServer.WriteTimeout = 0 // streams last; each write has its own deadline

@@ -56,4 +56,6 @@ const (
 	PurposeSignOn       = "sign_on"   // the key of what browsers keep while at a provider
 	PurposeRedaction    = "redaction" // of secrets in what agents send; see redact.Redactor
 	PurposeLine         = "line"      // of log lines; see agentapi.Redactor
+
+	PurposeTransparency = "transparency" // of links for owners; see transparency.Signer
 )

@@ -119,6 +119,8 @@ func TestStore(t *testing.T) {
 		"node presence":         testPresence,
 		"node attributes":       testAttributes,
 		"node history":          testHistory,
+		"node transparency":     testTransparency,
+		"live of a node":        testLiveOf,
 		"node flapping":         testHistoryFlapping,
 		"node history max":      testHistoryMax,
 		"node who":              testWho,

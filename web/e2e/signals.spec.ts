@@ -173,6 +173,10 @@ test.describe("signals", () => {
     complaints.length = 0; // that the server asks for it is a 401
     await enter(recovery[0] ?? "");
     await expect(page.getByRole("navigation", { name: "Main" })).toBeVisible();
+    // What comes after logs in by password alone.
+    const { factors } = (await (await page.request.get("/api/v1/session/factors")).json()) as { factors: { id: string }[] };
+    const removed = await page.request.post(`/api/v1/session/factors/${factors[0]?.id}/remove`, { data: { password } });
+    expect(removed.ok(), await removed.text()).toBe(true);
   });
 
   test("adds a passkey, which is asked for at once, and proves who one is", async ({ baseURL }) => {
