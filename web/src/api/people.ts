@@ -1,7 +1,7 @@
 import { queryOptions, type QueryClient } from "@tanstack/react-query";
 
 import { api } from "./client";
-import { seconds, sessionQuery } from "./queries";
+import { sessionQuery } from "./queries";
 import type { Role, SessionInfo, SignOnProvider, Token, UserIdentity } from "./types";
 
 export const userPath = (name: string, rest = ""): string => `/users/${encodeURIComponent(name)}${rest}`;
@@ -37,7 +37,6 @@ export const tokensQuery = (all: boolean) =>
 export const rolesQuery = queryOptions({
   queryKey: ["roles"],
   queryFn: ({ signal }) => api.get<Role[]>("/roles", undefined, signal),
-  staleTime: 30 * seconds,
 });
 
 export const providersQuery = queryOptions({
