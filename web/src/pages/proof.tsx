@@ -28,7 +28,6 @@ export function ProofForm({ children, action, danger, busy, ready = true, error,
   };
   return (
     <form onSubmit={submit} className="flex flex-col gap-4">
-      {error ? <ErrorNote error={error} /> : null}
       {children}
       <Field label="Your password" hint={providers.length > 0 ? "As it is now; empty if you just proved who you are as below" : "As it is now"}>
         {(ids) => <Input {...ids} type="password" autoComplete="current-password" value={own} onChange={(e) => setOwn(e.target.value)} required={providers.length === 0} />}
@@ -42,6 +41,8 @@ export function ProofForm({ children, action, danger, busy, ready = true, error,
           Without a password: prove who you are with {p.title}, then come back here within five minutes
         </a>
       ))}
+      {/* Beside the button, as a long form is scrolled down to it. */}
+      {error ? <ErrorNote error={error} /> : null}
       <div className="flex justify-end gap-2">
         <Button onClick={onClose}>Cancel</Button>
         <Button type="submit" tone={danger ? "danger" : "primary"} busy={busy} disabled={!enough}>

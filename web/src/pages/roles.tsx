@@ -57,9 +57,9 @@ function RoleCard({ role: r }: { role: Role }) {
       <div className="flex flex-col gap-3">
         {r.description && <Agent className="block text-sm break-words text-fg-2">{r.description}</Agent>}
         <Facts items={factsOf(r)} />
-        <dl aria-label={`Permissions of ${r.name}`} className="grid grid-cols-[minmax(7rem,auto)_minmax(0,1fr)] gap-x-4 gap-y-1 border-t border-line pt-3 text-sm">
+        <dl aria-label={`Permissions of ${r.name}`} className="flex flex-wrap gap-x-5 gap-y-1.5 border-t border-line pt-3 text-sm">
           {byNoun(r.permissions).map(([noun, verbs]) => (
-            <div key={noun} className="contents">
+            <div key={noun} className="flex items-center gap-1.5">
               <dt className="text-fg-3">{noun}</dt>
               <dd className="flex flex-wrap gap-1">
                 {verbs.map((v) => (
