@@ -33,26 +33,28 @@ export function PersonPage() {
       {user ? (
         <Person user={user} />
       ) : (
-        <Section
-          title="Person"
-          query={{ ...query, data: query.data && [] }}
-          what="The people"
-          empty={
-            <Empty
-              icon="user"
-              title="There is nobody of that name"
-              action={
-                <Link to="/people" className={buttonClass()}>
-                  All people
-                </Link>
-              }
-            />
-          }
-        >
-          {() => null}
-        </Section>
+        <>
+          <PageHeader title={<Agent>{name}</Agent>} />
+          <Section title="Account" query={{ ...query, data: query.data && [] }} what="The people" empty={<Nobody />}>
+            {() => null}
+          </Section>
+        </>
       )}
     </div>
+  );
+}
+
+function Nobody() {
+  return (
+    <Empty
+      icon="user"
+      title="There is nobody of that name"
+      action={
+        <Link to="/people" className={buttonClass()}>
+          All people
+        </Link>
+      }
+    />
   );
 }
 

@@ -172,7 +172,7 @@ function PermissionChoice({ may, value, onChange, onRole }: {
         />
       </div>
       {value && (
-        <div className="grid grid-cols-[minmax(5rem,auto)_minmax(0,1fr)] gap-x-4 gap-y-1.5 rounded-md border border-line p-3 text-sm">
+        <div className="grid grid-cols-[auto_minmax(0,1fr)] gap-x-4 sm:grid-cols-[auto_minmax(0,1fr)_auto_minmax(0,1fr)] gap-y-1.5 rounded-md border border-line p-3 text-sm">
           {byNoun(may).map(([noun, verbs]) => (
             <Row key={noun} noun={noun}>
               {verbs.map((verb) => {
@@ -185,7 +185,7 @@ function PermissionChoice({ may, value, onChange, onRole }: {
               })}
             </Row>
           ))}
-          {may.length === 0 && <p className="col-span-2 text-fg-3">Its owner's roles give nothing that a token can have.</p>}
+          {may.length === 0 && <p className="col-span-full text-fg-3">Its owner's roles give nothing that a token can have.</p>}
         </div>
       )}
     </fieldset>
