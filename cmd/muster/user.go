@@ -51,7 +51,7 @@ func newUserListCommand(t *target) *cobra.Command {
 			}
 			rows := make([][]string, 0, len(l.Users))
 			for _, u := range l.Users {
-				rows = append(rows, userRow(u))
+				rows = append(rows, userRow(u.User))
 			}
 			return o.list(cmd, l.Users, userHead(), rows)
 		},

@@ -37,6 +37,14 @@ type User struct {
 	DisabledAt   time.Time // zero while the account works
 }
 
+// Activity is what is known of how a user logs in.
+type Activity struct {
+	UserID    string
+	LastLogin time.Time // zero if never
+	Sessions  int       // that did not end
+	Factors   int       // authenticators that count
+}
+
 // Is reports whether the account works and has a role.
 func (u User) Is(role string) bool {
 	return u.DisabledAt.IsZero() && slices.Contains(u.Roles, role)
@@ -116,6 +124,8 @@ type UserStore interface {
 	CreateUser(ctx context.Context, u User) error
 	// Users returns all users by name, without password hashes.
 	Users(ctx context.Context) ([]User, error)
+	// Activity returns how all users log in.
+	Activity(ctx context.Context, now time.Time) ([]Activity, error)
 	// UpdateUser changes a user by name; NotFound without one. change gets the user
 	// and all others as they are, nobody else changes one meanwhile, and with its
 	// error nothing happens. Sessions and tokens of who is disabled end for good.
@@ -233,6 +243,16 @@ func (a *Accounts) Create(ctx context.Context, name, password string, roles []st
 
 // Users returns all users by name.
 func (a *Accounts) Users(ctx context.Context) ([]User, error) { return a.store.Users(ctx) }
+
+// Activity returns how users log in, by their ids.
+func (a *Accounts) Activity(ctx context.Context) (map[string]Activity, error) {
+	list, err := a.store.Activity(ctx, a.now())
+	out := make(map[string]Activity, len(list))
+	for _, one := range list {
+		out[one.UserID] = one
+	}
+	return out, err
+}
 
 // Prove checks the password of a session's owner once more, so that a token
 // alone is not enough for what follows.

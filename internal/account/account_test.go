@@ -59,6 +59,8 @@ func (s *store) Users(context.Context) ([]User, error) {
 	return slices.SortedFunc(maps.Values(s.users), func(a, b User) int { return strings.Compare(a.Name, b.Name) }), s.err
 }
 
+func (s *store) Activity(context.Context, time.Time) ([]Activity, error) { return nil, s.err }
+
 func (s *store) HasUsers(context.Context) (bool, error) { return len(s.users) > 0, s.err }
 
 func (s *store) UserByName(_ context.Context, name string) (User, error) {

@@ -137,8 +137,9 @@ type IdentityInput struct {
 
 // UserIdentity is who somebody is at a provider.
 type UserIdentity struct {
-	Issuer  string `json:"issuer"`
-	Subject string `json:"subject"`
+	Provider string `json:"provider,omitempty" doc:"Its name; nothing of one that sign_on_file does not name any more"`
+	Issuer   string `json:"issuer"`
+	Subject  string `json:"subject"`
 }
 
 func (a *API) listIdentities(ctx context.Context, in *UserRef) (*body[[]UserIdentity], error) {
@@ -149,7 +150,7 @@ func (a *API) listIdentities(ctx context.Context, in *UserRef) (*body[[]UserIden
 	list, err := a.Accounts.Identities(ctx, u)
 	out := make([]UserIdentity, 0, len(list))
 	for _, i := range list {
-		out = append(out, UserIdentity(i))
+		out = append(out, UserIdentity{Provider: a.SignOn.Named(i.Issuer), Issuer: i.Issuer, Subject: i.Subject})
 	}
 	return &body[[]UserIdentity]{out}, err
 }

@@ -68,11 +68,20 @@ func TestSignOn(t *testing.T) {
 	if answer := browse(way("")); answer.Header.Get("Location") != "/login?sign_on=unknown" {
 		t.Errorf("who takes another's name: %s", answer.Header.Get("Location"))
 	}
+	for _, u := range users.Users {
+		if made := u.Name != "admin"; made != (u.Origin == "idp") || u.LastLogin == nil || u.Sessions == 0 || u.SecondFactor {
+			t.Errorf("as it is listed: %+v", u)
+		}
+	}
 	in := adminapi.IdentityInput{Provider: "idp", Subject: "another", Own: password}
 	if err := w.call("POST", "/users/admin/identities", nil, in, nil); err != nil {
 		t.Fatal(err)
 	}
 	wantStatus(t, w.call("POST", "/users/ada-lovelace/identities", nil, in, nil), 409, "linked already")
+	var linked []adminapi.UserIdentity
+	if err := w.call("GET", "/users/admin/identities", nil, nil, &linked); err != nil || len(linked) != 1 || linked[0].Provider != "idp" || linked[0].Subject != "another" {
+		t.Errorf("%+v, %v", linked, err)
+	}
 	other := newBrowser(t, w.url)
 	browse = other
 	if answer := other(way("prove=1")); answer.Header.Get("Location") != "/" {

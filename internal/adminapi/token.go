@@ -14,6 +14,7 @@ func (a *API) registerTokens() {
 	register(a, account.Self, http.MethodPost, "/tokens", "Make a token of one's own; its text is shown once", a.makeOwnToken)
 	register(a, account.Self, http.MethodPost, "/tokens/{id}/rotate", "Replace one of one's own tokens by one with another text", a.rotateOwnToken)
 	register(a, account.Self, http.MethodDelete, "/tokens/{id}", "Revoke one of one's own tokens", a.revokeOwnToken)
+	register(a, account.UserRead, http.MethodGet, "/tokens/all", "List everybody's tokens, the newest first", a.allTokens)
 	register(a, account.UserRead, http.MethodGet, "/users/{name}/tokens", "List somebody's tokens, the newest first", a.userTokens)
 	register(a, account.UserWrite, http.MethodPost, "/users/{name}/tokens", "Make a token of a service account; its text is shown once", a.makeServiceToken)
 	register(a, account.UserWrite, http.MethodPost, "/users/{name}/tokens/{id}/rotate", "Replace a token of a service account by one with another text", a.rotateServiceToken)
@@ -90,7 +91,10 @@ func (a *API) tokensOf(ctx context.Context, name string) (*body[[]Token], error)
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := a.Accounts.Tokens(ctx, u)
+	return a.tokenList(a.Accounts.Tokens(ctx, u))
+}
+
+func (a *API) tokenList(tokens []account.Token, err error) (*body[[]Token], error) {
 	out := make([]Token, 0, len(tokens))
 	for _, t := range tokens {
 		out = append(out, a.tokenDocument(t))
@@ -100,6 +104,10 @@ func (a *API) tokensOf(ctx context.Context, name string) (*body[[]Token], error)
 
 func (a *API) ownTokens(ctx context.Context, _ *none) (*body[[]Token], error) {
 	return a.tokensOf(ctx, session(ctx).UserName)
+}
+
+func (a *API) allTokens(ctx context.Context, _ *none) (*body[[]Token], error) {
+	return a.tokenList(a.Accounts.AllTokens(ctx))
 }
 
 func (a *API) userTokens(ctx context.Context, in *UserRef) (*body[[]Token], error) {

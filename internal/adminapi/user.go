@@ -33,15 +33,22 @@ func (a *API) listUsers(ctx context.Context, _ *none) (*body[UserList], error) {
 	if err != nil {
 		return nil, err
 	}
-	out := UserList{Users: []User{}}
+	activity, err := a.Accounts.Activity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := UserList{Users: []ListedUser{}}
 	for _, u := range users {
-		out.Users = append(out.Users, userDocument(u))
+		does := activity[u.ID]
+		out.Users = append(out.Users, ListedUser{
+			User: userDocument(u), LastLogin: at(does.LastLogin), Sessions: does.Sessions, SecondFactor: does.Factors > 0,
+		})
 	}
 	return &body[UserList]{out}, nil
 }
 
 func userDocument(u account.User) User {
-	return User{ID: u.ID, Name: u.Name, Service: u.Service, Roles: list(u.Roles), CreatedAt: u.CreatedAt.UTC(), DisabledAt: at(u.DisabledAt)}
+	return User{ID: u.ID, Name: u.Name, Service: u.Service, Roles: list(u.Roles), Origin: u.Origin, CreatedAt: u.CreatedAt.UTC(), DisabledAt: at(u.DisabledAt)}
 }
 
 func answerUser(u account.User, err error) (*body[User], error) {
@@ -253,13 +260,23 @@ type User struct {
 	Name       string     `json:"name"`
 	Service    bool       `json:"service" doc:"A program: it has tokens and no password, and consents to nothing"`
 	Roles      []string   `json:"roles" doc:"Names; one that there is no role of gives nothing"`
+	Origin     string     `json:"origin,omitempty" doc:"The provider of sign-on that made them and says their roles; they have no password"`
 	CreatedAt  time.Time  `json:"created_at"`
 	DisabledAt *time.Time `json:"disabled_at,omitempty" doc:"Since when nothing works for them"`
 }
 
+// ListedUser is a person, with how they log in.
+type ListedUser struct {
+	User
+
+	LastLogin    *time.Time `json:"last_login,omitempty" doc:"By password or sign-on; a token is no login"`
+	Sessions     int        `json:"sessions" doc:"That did not end"`
+	SecondFactor bool       `json:"second_factor" doc:"They have an authenticator"`
+}
+
 // UserList is all people by name.
 type UserList struct {
-	Users []User `json:"users"`
+	Users []ListedUser `json:"users"`
 }
 
 // UserInput makes a person.

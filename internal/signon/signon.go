@@ -96,6 +96,15 @@ func (s *Service) Issuer(name string) (string, error) {
 	return p.Issuer, nil
 }
 
+// Named returns the name of the provider of an issuer; "" without one.
+func (s *Service) Named(issuer string) string {
+	i := slices.IndexFunc(s.Providers, func(p Provider) bool { return p.Issuer == issuer })
+	if i < 0 {
+		return ""
+	}
+	return s.Providers[i].Name
+}
+
 func (s *Service) provider(name string) (*Provider, error) {
 	i := slices.IndexFunc(s.Providers, func(p Provider) bool { return p.Name == name })
 	if i < 0 {

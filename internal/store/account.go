@@ -75,6 +75,20 @@ func (s *Store) Users(ctx context.Context) ([]account.User, error) {
 	return users, fail("list users", err)
 }
 
+// Activity implements [account.Store].
+func (s *Store) Activity(ctx context.Context, now time.Time) ([]account.Activity, error) {
+	list, err := all(ctx, s.read, func(row scanner) (a account.Activity, err error) {
+		var login int64
+		err = row.Scan(&a.UserID, &login, &a.Sessions, &a.Factors)
+		a.LastLogin = moment(login)
+		return a, err
+	}, `
+		SELECT a.id, a.last_login, (SELECT count(*) FROM session s WHERE s.account_id = a.id AND s.expires_at > $1),
+			(SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)
+		FROM account a`, micros(now))
+	return list, fail("look how users log in", err)
+}
+
 // UpdateUser implements [account.Store].
 func (s *Store) UpdateUser(ctx context.Context, name string, change func(u *account.User, others []account.User) error) (u account.User, err error) {
 	err = s.tx(ctx, func(t *tx) error {
@@ -135,6 +149,9 @@ func (s *Store) UserByName(ctx context.Context, name string) (account.User, erro
 func (s *Store) CreateSession(ctx context.Context, hash node.KeyHash, session account.Session) error {
 	err := s.tx(ctx, func(t *tx) error {
 		if _, err := t.exec(ctx, `DELETE FROM session WHERE expires_at <= $1`, micros(session.CreatedAt)); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `UPDATE account SET last_login = $2 WHERE id = $1 AND last_login < $2`, session.UserID, micros(session.CreatedAt)); err != nil {
 			return err
 		}
 		_, err := t.exec(ctx, `INSERT INTO session (hash, account_id, kind, created_at, expires_at, last_seen, address, agent, factor, must_prove, proved_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,

@@ -3,6 +3,8 @@ package store_test
 
 import (
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,12 +119,22 @@ func testUserUpdate(t *testing.T, s *store.Store) {
 
 	ok(t, s.SeeSession(ctx, keyHash("a"), start.Add(time.Minute)))
 	ok(t, s.SeeSession(ctx, keyHash("a"), start)) // late
+	activity := must(s.Activity(ctx, start))(t)
+	slices.SortFunc(activity, func(a, b account.Activity) int { return strings.Compare(a.UserID, b.UserID) })
+	if diff := cmp.Diff([]account.Activity{
+		{UserID: "u1", LastLogin: start.Add(2 * time.Minute), Sessions: 1}, {UserID: "u2", LastLogin: start.Add(time.Minute), Sessions: 2},
+	}, activity); diff != "" {
+		t.Errorf("activity (-want +got):\n%s", diff)
+	}
 	list := must(s.Sessions(ctx, "u2", start))(t)
 	if len(list) != 2 || list[0].Hash != keyHash("b") || !list[1].LastSeen.Equal(start.Add(time.Minute)) || list[1].Hash != keyHash("a") {
 		t.Errorf("%+v", list)
 	}
 	if list := must(s.Sessions(ctx, "u2", start.Add(time.Hour)))(t); len(list) != 0 {
 		t.Errorf("ended: %+v", list)
+	}
+	if list := must(s.Activity(ctx, start.Add(time.Hour)))(t); list[0].Sessions != 0 || list[1].Sessions != 0 || list[1].LastLogin.IsZero() {
+		t.Errorf("after their end: %+v", list)
 	}
 	if n := must(s.EndSessions(ctx, "u2", keyHash("a")))(t); n != 1 {
 		t.Errorf("%d ended", n)

@@ -212,7 +212,7 @@ test.describe("signals", () => {
   });
 
   test("lets somebody in by a link, who chooses a password", async () => {
-    const answer = await page.request.post("/api/v1/invitations", { data: { name: "grace", roles: ["analyst"], own_password: password } });
+    const answer = await page.request.post("/api/v1/invitations", { data: { name: "heidi", roles: ["analyst"], own_password: password } });
     expect(answer.ok(), await answer.text()).toBe(true);
     const { path } = (await answer.json()) as { path: string };
     const theirs = await page.context().browser()!.newContext();
@@ -224,7 +224,7 @@ test.describe("signals", () => {
     await capture(own, "invite");
     await own.getByRole("button", { name: "Set the password" }).click();
     await own.getByRole("link", { name: "Log in" }).click();
-    await own.getByLabel("User name").fill("grace");
+    await own.getByLabel("User name").fill("heidi");
     await own.getByLabel("Password").fill(password);
     await own.getByRole("button", { name: "Log in" }).click();
     await expect(own.getByRole("button", { name: "Account", exact: true })).toBeVisible();

@@ -198,6 +198,33 @@ const secretsRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/secrets"), "SecretsPage"),
 });
 
+const peopleRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/people",
+  validateSearch: only("text", "show"),
+  component: lazyRouteComponent(() => import("./pages/people"), "PeoplePage"),
+});
+
+const personRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/people/$name",
+  component: lazyRouteComponent(() => import("./pages/person"), "PersonPage"),
+});
+
+const rolesRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/roles",
+  validateSearch: only("may"),
+  component: lazyRouteComponent(() => import("./pages/roles"), "RolesPage"),
+});
+
+const tokensRoute = createRoute({
+  getParentRoute: () => shellRoute,
+  path: "/tokens",
+  validateSearch: only("text", "show"),
+  component: lazyRouteComponent(() => import("./pages/tokens"), "TokensPage"),
+});
+
 const auditRoute = createRoute({
   getParentRoute: () => shellRoute,
   path: "/audit",
@@ -233,6 +260,10 @@ const routeTree = rootRoute.addChildren([
     changesRoute,
     changeRoute,
     secretsRoute,
+    peopleRoute,
+    personRoute,
+    rolesRoute,
+    tokensRoute,
     auditRoute,
     accountRoute,
   ]),

@@ -226,7 +226,7 @@ export const auditEntryQuery = (seq: number) =>
 export const usersQuery = queryOptions({
   queryKey: ["users"],
   queryFn: ({ signal }) => api.get<UserList>("/users", undefined, signal),
-  staleTime: 60 * seconds,
+  staleTime: 10 * seconds,
 });
 
 /** What the policy says of a live query's text; asked for an older text no longer. */

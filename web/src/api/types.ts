@@ -563,7 +563,76 @@ export interface AuditPage {
 export interface User {
   id: string;
   name: string;
+  service: boolean;
+  roles: string[];
+  /** The provider of sign-on that made them and says their roles. */
+  origin?: string;
   created_at: string;
+  disabled_at?: string;
+  last_login?: string;
+  sessions: number;
+  second_factor: boolean;
+}
+export interface UserInput {
+  name: string;
+  password?: string;
+  service?: boolean;
+  roles: string[];
+  own_password: string;
+}
+/** Who somebody is at a provider of sign-on, which may be configured no more. */
+export interface UserIdentity {
+  provider?: string;
+  issuer: string;
+  subject: string;
+}
+export interface SignOnProvider {
+  name: string;
+  title: string;
+}
+export interface Role {
+  name: string;
+  description: string;
+  built_in: boolean;
+  permissions: string[];
+  selector: string;
+  live_tier: Tier;
+  schedule_tier: Tier;
+  row_tier: Tier;
+  max_nodes: number;
+}
+/** What is left to a token of what its owner may do. */
+export interface TokenScope {
+  permissions?: string[];
+  selector?: string;
+  live_tier?: Tier;
+  schedule_tier?: Tier;
+  row_tier?: Tier;
+  max_nodes?: number;
+}
+export interface Token {
+  id: string;
+  owner: string;
+  name: string;
+  scope: TokenScope;
+  networks: string[];
+  created_at: string;
+  created_by: string;
+  expires_at: string;
+  revoked_at?: string;
+  last_used?: string;
+  last_from?: string;
+  state: "works" | "expires soon" | "expired" | "revoked";
+}
+export interface TokenInput {
+  name: string;
+  scope?: TokenScope;
+  networks?: string[];
+  hours: number;
+  own_password: string;
+}
+export interface NewToken extends Token {
+  token: string;
 }
 export interface UserList {
   users: User[];

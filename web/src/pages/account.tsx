@@ -1,5 +1,6 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useState, type FormEvent, type ReactNode } from "react";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
 
 import { factorsQuery, sessionsQuery } from "@/api/account";
 import { api } from "@/api/client";
@@ -9,11 +10,12 @@ import { plural } from "@/lib/format";
 import { useTitle } from "@/lib/hooks";
 import { makePasskey, passkeysWork } from "@/lib/passkey";
 import { Agent } from "@/lib/text";
-import { Button, CopyButton, Field, Input } from "@/ui/controls";
-import { Ago, Badge, Card, Code, ErrorNote, Facts, Notice, PageHeader } from "@/ui/display";
+import { Button, buttonClass, CopyButton, Field, Input } from "@/ui/controls";
+import { Ago, Card, Code, ErrorNote, Facts, Notice, PageHeader } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
 import { head, line, Section } from "@/ui/section";
-import { OwnProof, useProof } from "./own-proof";
+import { ProofForm } from "./proof";
+import { SessionTable } from "./session-table";
 
 /** One's own password, second factors and sessions. */
 export function AccountPage() {
@@ -25,7 +27,17 @@ export function AccountPage() {
     <div className="mx-auto flex max-w-5xl flex-col gap-4 px-5 py-4">
       <PageHeader title="Account" />
       {session?.must_enrol && <Notice>This server asks for a second factor. Add a passkey or an authenticator; until then nothing else works.</Notice>}
-      <Card title="You" actions={<Button size="sm" onClick={() => setDialog("password")}>Change password</Button>}>
+      <Card title="You" actions={
+          <>
+            <Link to="/tokens" className={buttonClass("plain", "sm")}>
+              Tokens
+            </Link>
+            <Button size="sm" onClick={() => setDialog("password")}>
+              Change password
+            </Button>
+          </>
+        }
+      >
         <Facts
           items={[
             ["Name", session?.username ?? ""],
@@ -117,37 +129,6 @@ function Factors({ onAdd, onRecovery }: { onAdd: (kind: "factor" | "passkey") =>
       </Section>
       {removing && <RemoveDialog id={removing} onClose={() => setRemoving(null)} />}
     </>
-  );
-}
-
-/** A form that asks for one's own password before something is done. */
-function ProofForm({ children, action, danger, busy, error, onProve, onClose }: {
-  children?: ReactNode;
-  action: string;
-  danger?: boolean;
-  busy: boolean;
-  error: unknown;
-  onProve: (own: string) => void;
-  onClose: () => void;
-}) {
-  const [own, setOwn] = useState("");
-  const ready = useProof(own);
-  const submit = (e: FormEvent) => {
-    e.preventDefault();
-    if (ready) onProve(own);
-  };
-  return (
-    <form onSubmit={submit} className="flex flex-col gap-4">
-      {error ? <ErrorNote error={error} /> : null}
-      {children}
-      <OwnProof own={own} onChange={setOwn} hint="As it is now" />
-      <div className="flex justify-end gap-2">
-        <Button onClick={onClose}>Cancel</Button>
-        <Button type="submit" tone={danger ? "danger" : "primary"} busy={busy} disabled={!ready}>
-          {action}
-        </Button>
-      </div>
-    </form>
   );
 }
 
@@ -332,44 +313,7 @@ function Sessions() {
         )
       }
     >
-      {(list) => (
-        <table className="w-full text-sm" aria-label="Sessions">
-          <thead>
-            <tr className={head}>
-              <th>Program</th>
-              <th>Address</th>
-              <th>Since</th>
-              <th>Last used</th>
-              <th>
-                <span className="sr-only">Actions</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {list.map((s) => (
-              <tr key={s.id} className={line}>
-                <td className="max-w-80 truncate">
-                  <Agent>{s.agent || (s.kind === "bearer" ? "a program" : "a browser")}</Agent> {s.current && <Badge tone="accent">this one</Badge>}
-                </td>
-                <td className="font-mono text-xs">{s.address}</td>
-                <td className="text-fg-2">
-                  <Ago time={s.created_at} />
-                </td>
-                <td className="text-fg-2">
-                  <Ago time={s.last_seen} />
-                </td>
-                <td className="text-right">
-                  {!s.current && (
-                    <Button size="sm" tone="danger" onClick={() => end.mutate(s.id)}>
-                      End
-                    </Button>
-                  )}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      )}
+      {(list) => <SessionTable sessions={list} onEnd={end.mutate} />}
     </Section>
   );
 }

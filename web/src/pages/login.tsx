@@ -1,8 +1,9 @@
-import { queryOptions, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { getRouteApi, useRouter } from "@tanstack/react-router";
 import { useState, type FormEvent } from "react";
 
 import { api, ApiError } from "@/api/client";
+import { providersQuery } from "@/api/people";
 import { sessionQuery } from "@/api/queries";
 import type { PasskeyQuestion, Session } from "@/api/types";
 import { useTitle } from "@/lib/hooks";
@@ -15,11 +16,6 @@ const route = getRouteApi("/login");
 
 /** A path on this site, whatever the address says. */
 const localPath = (next: string | undefined): string => (next && /^\/(?![/\\])/.test(next) ? next : "/");
-
-const providersQuery = queryOptions({
-  queryKey: ["sign-on"],
-  queryFn: ({ signal }) => api.get<{ name: string; title: string }[]>("/sign-on", undefined, signal),
-});
 
 const refusals: Record<string, string> = {
   failed: "The sign-on did not succeed. Try again; the server's audit log says why.",

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { ReactNode } from "react";
 
-import { sessionQuery } from "@/api/queries";
+import { sessionQuery, usersQuery } from "@/api/queries";
 
 export type Permission =
   | "alert.write"
@@ -13,12 +13,17 @@ export type Permission =
   | "notifier.write"
   | "silence.write"
   | "sink.write"
-  | "trigger.write";
+  | "trigger.write"
+  | "user.read"
+  | "user.write";
 
 export function useMay(permission: Permission): boolean {
   const { data } = useQuery(sessionQuery);
   return data?.permissions.includes(permission) ?? false;
 }
+
+/** All people, for who may see them. */
+export const useUsers = () => useQuery({ ...usersQuery, enabled: useMay("user.read") });
 
 /** What only people with a permission see. The server decides by itself; this spares others a refusal. */
 export function May({ permission, children }: { permission: Permission; children: ReactNode }) {

@@ -6,9 +6,11 @@ import { secretsQuery } from "@/api/queries";
 import type { NewSecret, Secret, SecretInput } from "@/api/types";
 import { download } from "@/lib/copy";
 import { flagfile } from "@/lib/flagfile";
+import { words } from "@/lib/words";
 import { Button, CopyButton, Field, Input, Select } from "@/ui/controls";
-import { Code, ErrorNote, Notice } from "@/ui/display";
+import { Code, ErrorNote } from "@/ui/display";
 import { Dialog } from "@/ui/overlay";
+import { ShownOnce } from "@/ui/shown-once";
 
 const day = 24 * 3600 * 1000;
 const lifetimes = [
@@ -26,8 +28,6 @@ const overlaps = [
   { value: String(7 * 86400), label: "Works for 7 days more" },
   { value: String(30 * 86400), label: "Works for 30 days more" },
 ];
-
-const words = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean);
 
 const namePattern = /^[a-z0-9][a-z0-9._-]*$/;
 
@@ -168,13 +168,7 @@ export function RotateDialog({ secret, onClose, agentURL }: { secret: Secret; on
 export function SecretValue({ secret, agentURL, onDone }: { secret: NewSecret; agentURL: string | undefined; onDone?: () => void }) {
   return (
     <div className="flex flex-col gap-4">
-      <Notice>Only a hash of it is stored: this is the one time that it is shown.</Notice>
-      <div className="flex items-center gap-2">
-        <output aria-label="Value of the enroll secret" className="min-w-0 flex-1 rounded-md border border-line bg-sunken px-3 py-1.5 font-mono text-sm break-all">
-          {secret.value}
-        </output>
-        <CopyButton text={secret.value} size="md" />
-      </div>
+      <ShownOnce label="Value of the enroll secret">{secret.value}</ShownOnce>
       {agentURL && <EnrolSteps agentURL={agentURL} secret={secret.value} />}
       {onDone && (
         <div className="flex justify-end">

@@ -9,8 +9,9 @@ import { cx } from "@/lib/cx";
 import { curlExample, hookURL } from "@/lib/hook";
 import { visible } from "@/lib/text";
 import { Button, CopyButton, Field, inputClass } from "@/ui/controls";
-import { Code, ErrorNote, Notice } from "@/ui/display";
+import { Code, ErrorNote } from "@/ui/display";
 import { Dialog, useNotify } from "@/ui/overlay";
+import { ShownOnce } from "@/ui/shown-once";
 import { May, useMay } from "./may";
 
 const path = (name: string, rest: string): string => `/triggers/${encodeURIComponent(name)}${rest}`;
@@ -43,7 +44,7 @@ export function TriggerDialog({ trigger, onClose }: { trigger: Trigger; onClose:
     >
       <div className="flex flex-col gap-4">
         {error && <ErrorNote error={error} />}
-        {token && <Token token={token} />}
+        {token && <ShownOnce label="Token of the trigger">{token}</ShownOnce>}
         <HowToCall name={trigger.name} />
         {!token && (
           <May permission="live.run">
@@ -71,20 +72,6 @@ export function TriggerDialog({ trigger, onClose }: { trigger: Trigger; onClose:
         )}
       </div>
     </Dialog>
-  );
-}
-
-function Token({ token }: { token: string }) {
-  return (
-    <>
-      <Notice>Only a hash of it is stored: this is the one time that it is shown.</Notice>
-      <div className="flex items-center gap-2">
-        <output aria-label="Token of the trigger" className="min-w-0 flex-1 rounded-md border border-line bg-sunken px-3 py-1.5 font-mono text-sm break-all">
-          {token}
-        </output>
-        <CopyButton text={token} size="md" />
-      </div>
-    </>
   );
 }
 

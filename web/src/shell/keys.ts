@@ -1,7 +1,7 @@
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useEffectEvent } from "react";
 
-const targets = { o: "/", n: "/nodes", q: "/live", e: "/events", l: "/alerts", r: "/rules", i: "/sinks", f: "/carves", t: "/triggers", c: "/changes", s: "/secrets", a: "/audit" } as const;
+const targets = { o: "/", n: "/nodes", q: "/live", e: "/events", l: "/alerts", r: "/rules", i: "/sinks", f: "/carves", t: "/triggers", c: "/changes", s: "/secrets", p: "/people", k: "/tokens", a: "/audit" } as const;
 
 const typing = (target: EventTarget | null): boolean =>
   target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName));

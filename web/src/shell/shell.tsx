@@ -18,7 +18,7 @@ interface NavEntry {
   label: string;
   icon: IconName;
   keys?: string;
-  needs: string; // the permission without which there is nothing to see
+  needs?: string; // the permission without which there is nothing to see; none is for all
 }
 
 const mainNav: NavEntry[] = [
@@ -35,6 +35,9 @@ const mainNav: NavEntry[] = [
 ];
 const adminNav: NavEntry[] = [
   { to: "/secrets", label: "Enroll secrets", icon: "secrets", keys: "g s", needs: "secret.read" },
+  { to: "/people", label: "People", icon: "people", keys: "g p", needs: "user.read" },
+  { to: "/roles", label: "Roles", icon: "roles" },
+  { to: "/tokens", label: "Tokens", icon: "tokens", keys: "g k" },
   { to: "/audit", label: "Audit log", icon: "audit", keys: "g a", needs: "audit.read" },
 ];
 
@@ -81,7 +84,7 @@ function NavList({ entries }: { entries: NavEntry[] }) {
   const { data: session } = useQuery(sessionQuery);
   return (
     <ul className="flex flex-col gap-0.5">
-      {entries.filter((e) => session?.permissions.includes(e.needs)).map((e) => (
+      {entries.filter((e) => session && !session.must_enrol && (!e.needs || session.permissions.includes(e.needs))).map((e) => (
         <li key={e.to}>
           <Link
             to={e.to}
@@ -251,6 +254,8 @@ const shortcuts: [string, string][] = [
   ["g t", "Triggers and enrollment queries"],
   ["g c", "Changes"],
   ["g s", "Enroll secrets"],
+  ["g p", "People and service accounts"],
+  ["g k", "Tokens"],
   ["g a", "Audit log"],
   ["Ctrl ⏎", "Run the live query (in the editor)"],
   ["?", "This list"],

@@ -201,7 +201,7 @@ export function Checkbox({
       aria-label={label}
       checked={checked}
       onCheckedChange={(v) => onChange(v === true)}
-      className="flex size-4 items-center justify-center rounded-sm border border-input bg-surface hover:border-accent data-[state=checked]:border-[#2459cf] data-[state=checked]:bg-[#2459cf] data-[state=indeterminate]:border-[#2459cf] data-[state=indeterminate]:bg-[#2459cf]"
+      className="flex size-4 shrink-0 items-center justify-center rounded-sm border border-input bg-surface hover:border-accent data-[state=checked]:border-[#2459cf] data-[state=checked]:bg-[#2459cf] data-[state=indeterminate]:border-[#2459cf] data-[state=indeterminate]:bg-[#2459cf]"
     >
       <RadixCheckbox.Indicator className="text-white">
         <Icon name={checked === "indeterminate" ? "minus" : "check"} size={12} />

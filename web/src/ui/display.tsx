@@ -140,19 +140,21 @@ export function errorText(error: unknown): string {
 
 /** What went wrong, with the server's own findings, inline. */
 export function ErrorNote({ error, title, onRetry }: { error: unknown; title?: string; onRetry?: () => void }) {
-  const items = error instanceof ApiError ? error.items : [];
+  const text = errorText(error);
+  const items = error instanceof ApiError ? error.items.filter((i) => `${i.location} ${i.message}` !== text) : [];
   return (
     <div role="alert" className="flex items-start gap-2.5 rounded-md border border-bad-fill/35 bg-bad-soft px-3 py-2 text-sm text-bad">
       <Icon name="warn" size={16} className="mt-0.5" />
       <div className="min-w-0 flex-1">
         {title && <p className="font-medium">{title}</p>}
         <p className="break-words">
-          <Agent>{errorText(error)}</Agent>
+          <Agent>{text}</Agent>
         </p>
         {items.length > 0 && (
           <ul className="mt-1 list-disc pl-4">
             {items.map((item, i) => (
               <li key={i} className="break-words">
+                {item.location && <Agent className="mr-1 font-mono text-xs">{item.location}</Agent>}
                 <Agent>{item.message}</Agent>
                 {item.location && <span className="opacity-80"> ({item.location})</span>}
               </li>

@@ -1,6 +1,8 @@
 import type { ReactNode } from "react";
 
-import { Card, ErrorNote, Loading } from "./display";
+import { ApiError } from "@/api/client";
+import { Agent } from "@/lib/text";
+import { Card, Empty, ErrorNote, Loading } from "./display";
 
 /** A card with a table, or with what is in its place. */
 export function Section<T>({ title, query, what, empty, actions, children }: {
@@ -14,7 +16,11 @@ export function Section<T>({ title, query, what, empty, actions, children }: {
   const { data, error, refetch } = query;
   return (
     <Card title={title} flush actions={actions}>
-      {error && !data ? (
+      {error instanceof ApiError && error.status === 403 ? (
+        <Empty icon="secrets" title={`${what} are not for you to see`}>
+          <Agent>{error.message}</Agent>
+        </Empty>
+      ) : error && !data ? (
         <div className="p-4">
           <ErrorNote error={error} title={`${what} could not be loaded`} onRetry={() => void refetch()} />
         </div>
