@@ -232,7 +232,7 @@ func New(o Options) *API {
 		ruleTests: make(chan struct{}, testAtOnce),
 	}
 	mux := http.NewServeMux()
-	config := huma.DefaultConfig("Muster", o.Version)
+	config := huma.DefaultConfig("Muster", APIVersion)
 	config.CreateHooks = nil // no links to schemas in every answer
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -240,6 +240,7 @@ func New(o Options) *API {
 		"cookie": {Type: "apiKey", In: "cookie", Name: a.cookieName()},
 	}
 	a.huma = humago.New(mux, config)
+	aliases(a.huma.OpenAPI().Components.Schemas)
 	a.huma.UseMiddleware(a.permit)
 	a.registerSession()
 	a.registerNodes()
@@ -277,6 +278,8 @@ func New(o Options) *API {
 	a.plain(mux, "GET /debug/pprof/{profile}", account.SystemRead, a.profile)
 	a.plain(mux, "GET /api/openapi.json", account.Self, a.openapi)
 	a.plain(mux, "GET /api/v1/ca.pem", account.Self, a.caFile)
+	a.describe("/api/v1/ca.pem", "The CA that agents pin", "200", "Certificates in PEM", "application/x-pem-file", nil)
+	a.complete()
 	mux.Handle("/api/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		problem(w, errs.New(errs.NotFound, "no such path in the API; see /api/openapi.json"))
 	}))
@@ -313,10 +316,6 @@ func registerLimited[I, O any](a *API, r Route, summary string, limit int64, han
 		Metadata: map[string]any{routeKey: r}, MaxBodyBytes: limit,
 		Description:                  r.needs(),
 		RejectUnknownQueryParameters: true,
-	}
-	if r.Permission != account.Public {
-		op.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
-		op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden}
 	}
 	a.routes = append(a.routes, r)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
