@@ -544,7 +544,13 @@ func (c *caller) rubbishBodies(o operation, s object, whole []byte, add func(str
 			for _, v := range []string{"", "\x00\x1b[0m", "🐙", " ", "' OR 1=1 --", strings.Repeat("long", 17000)} {
 				most, limited := number(p, "maxLength")
 				refused := limited && len(v) > most
+				if strings.Contains(name, "password") && !refused {
+					continue // who tries wrong ones waits, and so would the calls after this
+				}
 				add(name+" "+short(v), func(n *call) { n.body, n.surely, n.located = put(name, v), refused, refused })
+			}
+			if strings.Contains(name, "password") {
+				break
 			}
 			add(name+" of invalid UTF-8", func(n *call) {
 				n.body = bytes.ReplaceAll(put(name, "INVALID"), []byte("INVALID"), []byte("a\xff\xfeb"))
@@ -733,11 +739,7 @@ func TestContract(t *testing.T) {
 	d := readDescription(t, c.w.document())
 	operations := d.operations()
 	excused := cannotWork()
-	started := time.Now()
-	took := map[string]time.Duration{}
 	work := func(o operation) {
-		start := time.Now()
-		defer func() { took["plausible "+o.String()] = time.Since(start) }()
 		worked := false
 		var last answer
 		tried := ""
@@ -760,26 +762,19 @@ func TestContract(t *testing.T) {
 			work(o)
 		}
 	}
-	t.Log("plausible", time.Since(started))
 	random := rand.New(rand.NewPCG(1, 2))
 	calls := 0
 	for _, o := range operations {
-		start := time.Now()
 		for _, in := range c.rubbish(o, random) {
 			c.try(o, in)
 			calls++
 		}
 		c.relogin(o)
-		took[o.String()] = time.Since(start)
 	}
 	for _, o := range operations {
 		if isDelete(o) {
 			work(o)
 		}
-	}
-	slowest := slices.SortedFunc(maps.Keys(took), func(a, b string) int { return int(took[b] - took[a]) })[:12]
-	for _, s := range slowest {
-		t.Log(s, took[s])
 	}
 	t.Logf("%d operations, %d calls of rubbish", len(operations), calls)
 	if len(operations) < 150 || calls < 3000 {
