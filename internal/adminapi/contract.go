@@ -27,6 +27,7 @@ func failures() map[int]string {
 		http.StatusNotFound:              "There is no such thing, or the caller's roles do not show it",
 		http.StatusRequestTimeout:        "The body did not arrive in time",
 		http.StatusConflict:              "The state of things does not allow it, or changed meanwhile",
+		http.StatusPreconditionFailed:    "It is not as If-Match says any more; read it again",
 		http.StatusRequestEntityTooLarge: "Larger than what is taken",
 		http.StatusUnsupportedMediaType:  "The body must be application/json",
 		http.StatusUnprocessableEntity:   "The input does not fit the schema; errors names the fields",
@@ -46,6 +47,9 @@ func failuresOf(r Route, op *huma.Operation) []int {
 	}
 	if op.RequestBody != nil {
 		out = append(out, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
+	}
+	if r.editedAt() != "" {
+		out = append(out, http.StatusPreconditionFailed)
 	}
 	if r.Method != http.MethodGet || len(op.Parameters) > 0 || strings.HasSuffix(r.Path, "/current") {
 		out = append(out, http.StatusNotFound, http.StatusConflict)
@@ -69,6 +73,7 @@ func (a *API) complete() {
 		if op == nil {
 			continue
 		}
+		describeHeaders(r, op)
 		op.Tags = []string{tagOf(r.Path)}
 		if r.Permission != account.Public {
 			op.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
@@ -84,6 +89,24 @@ func (a *API) complete() {
 			code := strconv.Itoa(status)
 			op.Responses[code] = &huma.Response{Ref: "#/components/responses/" + code}
 		}
+	}
+}
+
+// describeHeaders tells of the headers that a route knows.
+func describeHeaders(r Route, op *huma.Operation) {
+	add := func(name, what string, most int) {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: name, In: "header", Description: what, Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
+		})
+	}
+	if r.doneOnce() {
+		add(onceHeader, "Of your choice, as a UUID: sent again within 24 hours with the same input, the call is not done again, and answered as the first time", maxOnceKey)
+	}
+	if r.editedAt() != "" {
+		add(matchHeader, "The ETag of what you edit, as you read it: if it changed since, nothing is done (412)", maxMatch)
+	}
+	if answer := op.Responses["200"]; r.tagged() && answer != nil {
+		answer.Headers = map[string]*huma.Param{tagHeader: {Description: "The state that If-Match of an edit names", Schema: &huma.Schema{Type: huma.TypeString}}}
 	}
 }
 

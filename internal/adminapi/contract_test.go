@@ -597,6 +597,7 @@ func short(s string) string { return strconv.QuoteToASCII(s[:min(len(s), 20)]) }
 func inhabited(t *testing.T) *caller {
 	t.Helper()
 	w := newWorld(t, func(w *world) {
+		w.calls = 1_000_000
 		var err error
 		if w.signOn, err = signon.New(signon.Options{Providers: []signon.Provider{{Name: "servers", Title: "P", Issuer: "https://127.0.0.1:1"}}}); err != nil {
 			t.Fatal(err)
