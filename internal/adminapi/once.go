@@ -65,6 +65,9 @@ func once[I, O any](a *API, r Route, handle func(context.Context, *I) (*O, error
 		out, err := handle(ctx, in)
 		kept := context.WithoutCancel(ctx) // who is gone may come again
 		if err != nil {
+			if ctx.Err() != nil {
+				return nil, err // the caller left in the middle: what was done by then is not known
+			}
 			if err := a.Once.ForgetOnce(kept, call); err != nil {
 				a.report(kept, "forget a call", err)
 			}
