@@ -127,9 +127,9 @@ func tagOf(path string) string {
 	return noun
 }
 
-// answers says which content an operation has that answers no JSON document.
-func (a *API) answers(method, path string, content ...string) {
-	op := operationOf(a.huma.OpenAPI(), Route{Method: method, Path: base + path})
+// answers says which content a GET has that answers no JSON document.
+func (a *API) answers(path string, content ...string) {
+	op := operationOf(a.huma.OpenAPI(), Route{Method: http.MethodGet, Path: base + path})
 	r := op.Responses["200"]
 	r.Content = map[string]*huma.MediaType{}
 	for _, c := range content {
