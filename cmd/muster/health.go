@@ -86,10 +86,10 @@ func newFindingListCommand(t *target) *cobra.Command {
 					return err
 				}
 				list = append(list, p.Findings...)
-				if p.Next == "" {
+				if p.NextCursor == "" {
 					break
 				}
-				query.Set("cursor", p.Next)
+				query.Set("cursor", p.NextCursor)
 			}
 			return o.list(cmd, list, findingHead(), findingRows(list))
 		},

@@ -55,6 +55,7 @@ const (
 
 // world is the API on a real store and search engine.
 type world struct {
+	calls    int            // a minute, of one caller
 	checks   []doctor.Check // of /doctor
 	signOn   *signon.Service
 	require  account.Requirement
@@ -153,7 +154,7 @@ func newWorld(t *testing.T, change ...func(*world)) *world {
 	w.health = w.watching()
 	w.api = adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, trail, setupToken, func() error { w.voided++; return nil }),
-		Keyer: keyer, Registry: w.registry, Nodes: w.store, Secrets: w.store, Live: w.live, LiveList: w.store, Results: w.store, Saved: w.store,
+		Keyer: keyer, Registry: w.registry, Nodes: w.store, Secrets: w.store, Live: w.live, LiveList: w.store, Results: w.store, Saved: w.store, Once: w.store, CallsPerMinute: w.calls,
 		Search: engineSearch{w.engine}, Tails: w.tails, Catalog: w.publisher.Catalog(), Audit: trail, AuditLog: w.store, Notary: newNotary(t, w), Metrics: prometheus.NewRegistry(),
 		Requests: func() int64 { return 7 }, Ready: func(context.Context) error { return nil }, Backup: func(context.Context, io.Writer) error { return nil }, SignOn: w.signOn, Diagnose: func(context.Context) []doctor.Check { return w.checks },
 		UI: http.NotFoundHandler(), AgentURL: "localhost:8443", Version: "test",

@@ -45,6 +45,7 @@ type NotificationStore interface {
 func (a *API) registerAlerts() {
 	registerScoped(a, account.AlertRead, http.MethodGet, "/alerts", "List alerts, those that were opened last first", a.listAlerts)
 	registerScoped(a, account.AlertRead, http.MethodGet, "/alerts/stream", "Follow what happens to alerts as server-sent events", a.streamAlerts)
+	a.answers("/alerts/stream", eventStream)
 	register(a, account.AlertRead, http.MethodGet, "/alerts/latency", "How soon notifiers were told what rules found", a.alertLatency)
 	registerScoped(a, account.AlertRead, http.MethodGet, "/alerts/{id}", "Show an alert, its newest firings, its history, and who was told", a.showAlert)
 	registerScoped(a, account.AlertWrite, http.MethodPost, "/alerts/{id}/acknowledge", "Say that you look after an alert: nobody is reminded of it", a.actAlert(alert.Acked))

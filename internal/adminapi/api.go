@@ -176,6 +176,7 @@ type Options struct {
 	Sinks       *sink.Manager
 	CarveList   CarveStore
 	Vault       Vault // nil without one
+	Once        OnceStore
 	SignOn      *signon.Service
 	Audit       *audit.Log
 	AuditLog    AuditStore
@@ -194,9 +195,11 @@ type Options struct {
 	AgentURL string
 	CA       []byte // PEM that agents pin
 	Version  string
-	Stopping <-chan struct{} // closed when the server stops: streams end
-	Log      *slog.Logger
-	Now      func() time.Time
+	// CallsPerMinute bounds the calls of one caller; DefaultCallsPerMinute if it is 0.
+	CallsPerMinute int
+	Stopping       <-chan struct{} // closed when the server stops: streams end
+	Log            *slog.Logger
+	Now            func() time.Time
 }
 
 // API is the handler of the admin listener.
@@ -205,7 +208,10 @@ type API struct {
 
 	huma    huma.API
 	routes  []Route
+	mux     *http.ServeMux
 	handler http.Handler
+	calls   *callLimits
+	edits   editLocks
 	started time.Time
 	large   largeTurns
 	hooks   hookLimits
@@ -237,7 +243,8 @@ func New(o Options) *API {
 		ruleTests: make(chan struct{}, testAtOnce), pages: newPages(o),
 	}
 	mux := http.NewServeMux()
-	config := huma.DefaultConfig("Muster", o.Version)
+	a.mux, a.calls = mux, newCallLimits(o.CallsPerMinute, o.Now)
+	config := huma.DefaultConfig("Muster", APIVersion)
 	config.CreateHooks = nil // no links to schemas in every answer
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
@@ -245,6 +252,7 @@ func New(o Options) *API {
 		"cookie": {Type: "apiKey", In: "cookie", Name: a.cookieName()},
 	}
 	a.huma = humago.New(mux, config)
+	aliases(a.huma.OpenAPI().Components.Schemas)
 	a.huma.UseMiddleware(a.permit)
 	a.registerSession()
 	a.registerNodes()
@@ -285,6 +293,8 @@ func New(o Options) *API {
 	a.plain(mux, "GET /debug/pprof/{profile}", account.SystemRead, a.profile)
 	a.plain(mux, "GET /api/openapi.json", account.Self, a.openapi)
 	a.plain(mux, "GET /api/v1/ca.pem", account.Self, a.caFile)
+	a.describe("/api/v1/ca.pem", "The CA that agents pin", "200", "Certificates in PEM", "application/x-pem-file", nil)
+	a.complete()
 	mux.Handle("/api/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		problem(w, errs.New(errs.NotFound, "no such path in the API; see /api/openapi.json"))
 	}))
@@ -322,11 +332,13 @@ func registerLimited[I, O any](a *API, r Route, summary string, limit int64, han
 		Description:                  r.needs(),
 		RejectUnknownQueryParameters: true,
 	}
-	if r.Permission != account.Public {
-		op.Security = []map[string][]string{{"bearer": {}}, {"cookie": {}}}
-		op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden}
-	}
 	a.routes = append(a.routes, r)
+	if r.doneOnce() {
+		handle = once(a, r, handle)
+	}
+	if r.tagged() {
+		handle = withTag(handle)
+	}
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
 		if err != nil {
@@ -358,6 +370,9 @@ func (a *API) plain(mux *http.ServeMux, pattern string, permission account.Permi
 	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if permission != account.Public {
 			ctx, err := a.authorize(r, route)
+			if err == nil {
+				err = a.calls.take(w.Header(), session(ctx))
+			}
 			if err != nil {
 				problem(w, err)
 				return
@@ -402,11 +417,15 @@ func (a *API) permit(ctx huma.Context, next func(huma.Context)) {
 	}
 	r, w := humago.Unwrap(ctx)
 	c, err := a.authorize(r, route)
+	if err == nil {
+		err = a.calls.take(w.Header(), session(c))
+	}
 	if err != nil {
 		problem(w, err)
 		return
 	}
-	next(huma.WithContext(ctx, c))
+	c = context.WithValue(c, headersKey{}, headers{r.Header, w.Header()})
+	a.matched(huma.WithContext(ctx, c), r, w, route, next)
 }
 
 // authorize returns a request's context with its session, if that has the
@@ -494,6 +513,9 @@ func (a *API) cookieName() string {
 
 // humaError makes a problem document of an error.
 func (a *API) humaError(ctx context.Context, where string, err error) error {
+	if said, ok := errors.AsType[*huma.ErrorModel](err); ok {
+		return said
+	}
 	a.report(ctx, where, err)
 	p := problemOf(err)
 	if after := retryAfter(err); after != "" {
@@ -531,7 +553,13 @@ func problemOf(err error) *huma.ErrorModel {
 
 // problem writes a problem document (RFC 9457).
 func problem(w http.ResponseWriter, err error) {
-	p := problemOf(err)
+	if after := retryAfter(err); after != "" {
+		w.Header().Set("Retry-After", after)
+	}
+	writeProblem(w, problemOf(err))
+}
+
+func writeProblem(w http.ResponseWriter, p *huma.ErrorModel) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(p.Status)

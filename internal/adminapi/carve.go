@@ -40,6 +40,7 @@ func (a *API) registerCarves() {
 	registerScoped(a, account.CarveRun, http.MethodPost, "/carves/{id}/cancel", "Cancel a carve", a.cancelCarve)
 	registerScoped(a, account.CarveRun, http.MethodDelete, "/carves/{id}", "Remove a carve and its archives", a.deleteCarve)
 	registerScoped(a, account.CarveDownload, http.MethodGet, "/carves/{id}/download", "Download a carve's archive, or all of them as one tar", a.downloadCarve)
+	a.answers("/carves/{id}/download", "application/octet-stream")
 }
 
 // judgeCarve asks the policy about paths.

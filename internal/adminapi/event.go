@@ -24,6 +24,7 @@ func (a *API) registerEvents() {
 	registerScoped(a, account.EventRead, http.MethodGet, "/events/state", "What nodes' last results of a query are", a.eventState)
 	register(a, account.EventRead, http.MethodGet, "/events/stats", "What is kept of events", a.eventStats)
 	registerScoped(a, account.EventRead, http.MethodGet, "/events/tail", "Follow events as they arrive, as server-sent events", a.tailEvents)
+	a.answers("/events/tail", eventStream)
 }
 
 // EventRange says which events by query, node and time.

@@ -39,8 +39,8 @@ type NodeFinding struct {
 
 // NodeFindings is a page of findings.
 type NodeFindings struct {
-	Findings []NodeFinding `json:"findings"`
-	Next     string        `json:"next,omitempty" doc:"Cursor of the next page"`
+	Findings   []NodeFinding `json:"findings"`
+	NextCursor string        `json:"next_cursor,omitempty" doc:"Absent on the last page"`
 }
 
 // Health is how the fleet fares.

@@ -24,6 +24,7 @@ func (a *API) registerLive() {
 	register(a, account.LiveApprove, http.MethodPost, "/live/{id}/approve", "Approve somebody else's live query, which then runs", a.approveLive)
 	register(a, account.LiveApprove, http.MethodPost, "/live/{id}/reject", "Reject somebody else's live query", a.rejectLive)
 	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/stream", "Follow a live query as server-sent events", a.streamLive)
+	a.answers("/live/{id}/stream", eventStream)
 }
 
 // selected returns the nodes of a selector; a name that means none is an

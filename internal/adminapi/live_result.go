@@ -25,6 +25,7 @@ func (a *API) registerLiveResults() {
 	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/groups", "Count a live query's rows by the values of a column", a.liveGroups)
 	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/compare", "Rows that a live query has and a former one had not, and the other way round", a.compareLive)
 	registerScoped(a, account.LiveRead, http.MethodGet, "/live/{id}/export", "All rows or nodes of a live query as a file", a.exportLive)
+	a.answers("/live/{id}/export", "text/csv", "application/json", "application/x-ndjson")
 }
 
 // Bounds of looking at all rows of a query: a million take seconds of a core.

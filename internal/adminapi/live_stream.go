@@ -39,6 +39,9 @@ func (a *API) streamLive(ctx context.Context, in *streamLiveInput) (*huma.Stream
 	}}, nil
 }
 
+// eventStream is the content type of server-sent events.
+const eventStream = "text/event-stream"
+
 // Pace of a stream.
 const (
 	// streamPause is the shortest time between two looks at a query that many
@@ -110,7 +113,7 @@ type sse struct {
 
 // stream begins to answer with events.
 func (a *API) stream(ctx huma.Context) *sse {
-	ctx.SetHeader("Content-Type", "text/event-stream")
+	ctx.SetHeader("Content-Type", eventStream)
 	ctx.SetHeader("X-Accel-Buffering", "no") // nginx would hold events back
 	_, w := humago.Unwrap(ctx)
 	return &sse{

@@ -30,9 +30,9 @@ func (a *API) registerNodes() {
 
 type listNodesInput struct {
 	Search   string `query:"search" maxLength:"255" doc:"In hostname, host identifier, address or id"`
-	Tag      string `query:"tag"`
-	Platform string `query:"platform"`
-	Version  string `query:"version" doc:"Of osquery"`
+	Tag      string `query:"tag" maxLength:"64"`
+	Platform string `query:"platform" maxLength:"64"`
+	Version  string `query:"version" maxLength:"64" doc:"Of osquery"`
 	Status   string `query:"status" enum:"online,offline,quarantined,gone" doc:"Nodes that are gone are listed when asked for"`
 	Sort     string `query:"sort" enum:"hostname,platform,os,osquery_version,status,last_seen,enrolled_at,address" default:"hostname"`
 	Order    string `query:"order" enum:"asc,desc" default:"asc"`

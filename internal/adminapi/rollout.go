@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/errs"
@@ -46,6 +47,9 @@ func (a *API) listRollouts(ctx context.Context, in *PageInput) (*body[RolloutLis
 	out := RolloutList{Rollouts: []Rollout{}}
 	for _, r := range rollouts {
 		out.Rollouts = append(out.Rollouts, rolloutDocument(r))
+	}
+	if len(rollouts) == in.Limit {
+		out.NextCursor = strconv.FormatInt(rollouts[len(rollouts)-1].Revision, 10)
 	}
 	return &body[RolloutList]{out}, nil
 }

@@ -19,8 +19,8 @@ func (a *API) registerSignOn(mux *http.ServeMux) {
 	a.plain(mux, "GET /api/v1/sign-on/{name}", account.Public, a.beginSignOn)
 	a.plain(mux, "GET /api/v1/sign-on/{name}/callback", account.Public, a.endSignOn)
 	name := &huma.Param{Name: "name", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}, Description: "Of the provider"}
-	next := &huma.Param{Name: "next", In: "query", Schema: &huma.Schema{Type: huma.TypeString}, Description: "A path of this site to go to then"}
-	prove := &huma.Param{Name: "prove", In: "query", Schema: &huma.Schema{Type: huma.TypeString}, Description: "1: prove who one is once more"}
+	next := &huma.Param{Name: "next", In: "query", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: new(maxNext)}, Description: "A path of this site to go to then"}
+	prove := &huma.Param{Name: "prove", In: "query", Schema: &huma.Schema{Type: huma.TypeString, Enum: []any{"1"}}, Description: "1: prove who one is once more"}
 	a.describe("/api/v1/sign-on/{name}", "Log in by a provider of sign-on, in a browser", "303", "To the provider", "", []*huma.Param{name, next, prove})
 	a.describe("/api/v1/sign-on/{name}/callback", "Come back from a provider of sign-on", "303", "Logged in, or to the login page", "", []*huma.Param{name})
 	register(a, account.UserRead, http.MethodGet, "/users/{name}/identities", "List who at providers a person is", a.listIdentities)
@@ -68,11 +68,13 @@ func (a *API) beginSignOn(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// maxNext bounds the path to which a login goes.
+const maxNext = 1023
+
 // localPath reports whether a text is a path of this site and nothing else: no
 // browser takes it for another host's.
 func localPath(path string) bool {
-	const most = 1024
-	return strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && !strings.ContainsAny(path, "\\\r\n\t") && len(path) < most
+	return strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "//") && !strings.ContainsAny(path, "\\\r\n\t") && len(path) <= maxNext
 }
 
 func (a *API) endSignOn(w http.ResponseWriter, r *http.Request) error {

@@ -54,8 +54,6 @@ func (a *API) describeHook() {
 			"202": {Description: "The query was started, or the same was before", Content: map[string]*huma.MediaType{
 				"application/json": {Schema: a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Fired](), true, "Fired")},
 			}},
-			"401": {Description: "No trigger of that name has that token"}, "404": {Description: "No node is known by what the payload says"},
-			"409": {Description: "Several nodes fit"}, "503": {Description: "Over a limit; try again later"},
 		},
 	})
 }

@@ -198,7 +198,8 @@ type RolloutCounts struct {
 
 // RolloutList is some rollouts, the newest first.
 type RolloutList struct {
-	Rollouts []Rollout `json:"rollouts"`
+	Rollouts   []Rollout `json:"rollouts"`
+	NextCursor string    `json:"next_cursor,omitempty" doc:"Absent on the last page"`
 }
 
 // Freeze says whether what agents run may change.

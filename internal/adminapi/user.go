@@ -13,6 +13,7 @@ import (
 
 func (a *API) registerUsers() {
 	register(a, account.UserRead, http.MethodGet, "/users", "List people", a.listUsers)
+	register(a, account.UserRead, http.MethodGet, "/users/{name}", "Show a person", a.showUser)
 	register(a, account.UserWrite, http.MethodPost, "/users", "Make a further person", a.createUser)
 	register(a, account.UserWrite, http.MethodPut, "/users/{name}/roles", "Give a person these roles and no others; it holds at once", a.setRoles)
 	register(a, account.UserWrite, http.MethodPost, "/users/{name}/disable", "End all that a person can do: sessions and tokens end, no login works", a.disableUser)

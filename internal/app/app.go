@@ -400,7 +400,7 @@ func (a *App) listen(ctx context.Context) (err error) {
 	accounts := account.New(a.store, a.catalog(), a.keyer, passkeys, account.Requirement(a.cfg.RequireFactor), a.now)
 	admin := adminapi.New(adminapi.Options{
 		Accounts: accounts, Setup: account.NewSetup(accounts, a.audit, a.setupToken, a.voidToken), Keyer: a.keyer,
-		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Search: a.indexer, Tails: a.indexer.tails,
+		Registry: a.registry, Nodes: a.store, Secrets: a.store, Live: a.live, LiveList: a.store, Results: a.store, Saved: a.store, Once: a.store, Search: a.indexer, Tails: a.indexer.tails,
 		Triggers: a.triggers, TriggerStore: a.store, Health: a.health, Findings: a.store, Rules: a.rules, Alerts: a.alerts.service, Courier: a.alerts.courier, AlertStore: a.store,
 		Catalog: a.catalog(), Changes: a.runs.changes, ChangeStore: a.store, Publisher: a.runs.publisher, Freezer: a.runs.freezer,
 		Rollouts: a.runs.rollouts, Evidence: a.runs.monitor, Policy: a.runs.policy, Redactor: a.redaction.redactor, Redactions: a.redaction.counts, Carves: a.carves, CarveList: a.store, Sinks: a.sinks, Vault: tokens, Audit: a.audit, AuditLog: a.store, Notary: a.notary, Metrics: a.metrics.registry, Requests: a.metrics.total,
@@ -467,6 +467,7 @@ func (a *App) Run(ctx context.Context) error {
 		{"health of nodes", a.health.Run},
 		{"events for the health of nodes", a.watchHealth},
 		{"old findings", a.pruneFindings},
+		{"old calls", a.pruneOnce},
 		{"old live queries", a.pruneLive},
 		{"memory", tuneMemory},
 		{"audit log", a.signAudit},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/musterhq/muster/internal/account"
 	"github.com/musterhq/muster/internal/audit"
 	"github.com/musterhq/muster/internal/live"
 	"github.com/musterhq/muster/internal/rollout"
@@ -29,6 +30,11 @@ const prunePause = 100 * time.Millisecond
 // pruneLive drops live queries that ended long ago.
 func (a *App) pruneLive(ctx context.Context) error {
 	return a.prune(ctx, "live queries", a.cfg.LiveRetention, a.store.PruneLive)
+}
+
+// pruneOnce drops calls that nobody sends again.
+func (a *App) pruneOnce(ctx context.Context) error {
+	return a.prune(ctx, "calls that are done once", account.OnceFor, a.store.PruneOnce)
 }
 
 // prune drops, again and again until ctx ends, what is older than it is to be kept;

@@ -23,7 +23,7 @@ export const findingsQuery = (kind: string | undefined, past: boolean) =>
     queryKey: ["health", "findings", kind, past],
     queryFn: ({ pageParam, signal }) => api.get<NodeFindings>("/findings", { kind, open: past ? undefined : "true", limit: 100, cursor: pageParam }, signal),
     initialPageParam: "",
-    getNextPageParam: (page) => page.next || undefined,
+    getNextPageParam: (page) => page.next_cursor || undefined,
     placeholderData: keepPreviousData,
     refetchInterval: (query) => (isShort(query) ? 15 * seconds : false),
     ...whileShort,

@@ -981,7 +981,7 @@ export interface NodeFinding {
 }
 export interface NodeFindings {
   findings: NodeFinding[];
-  next?: string;
+  next_cursor?: string;
 }
 export interface Health {
   open: Record<string, number>;
