@@ -117,7 +117,7 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exit{exitUsage, err} })
 	root.AddCommand(
-		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(),
+		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(), newContextCommand(),
 		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newSavedCommand(), newShellCommand(), newEventCommand(),
 		newCarveCommand(), newTriggerCommand(), newEnrollmentCommand(), newRuleCommand(), newAlertCommand(), newSilenceCommand(), newNotifierCommand(), newSinkCommand(),
 		newApplyCommand(), newDiffCommand(), newExportCommand(), newChangeCommand(), newRevisionCommand(), newRolloutCommand(),

@@ -24,9 +24,7 @@ func muster(t *testing.T, args ...string) (stdout, stderr string, code int) {
 }
 
 func TestUsage(t *testing.T) {
-	t.Setenv("MUSTER_HOME", t.TempDir())
-	t.Setenv("MUSTER_URL", "")
-	t.Setenv("MUSTER_TOKEN", "")
+	bareEnvironment(t)
 	for _, c := range []struct {
 		args []string
 		code int
@@ -80,9 +78,7 @@ func TestUnreachable(t *testing.T) {
 // TestTokenStaysHome checks that a token is not sent to another server than the
 // one that gave it.
 func TestTokenStaysHome(t *testing.T) {
-	t.Setenv("MUSTER_HOME", filepath.Join(t.TempDir(), "home"))
-	t.Setenv("MUSTER_URL", "")
-	t.Setenv("MUSTER_TOKEN", "")
+	bareEnvironment(t)
 	if err := saveSession("default", &session{URL: "https://ours.example", User: "a", Token: "t"}); err != nil {
 		t.Fatal(err)
 	}
