@@ -108,6 +108,8 @@ func saveSession(name string, s *session) error {
 // current context.
 type target struct {
 	url, ca, context string
+
+	made *adminapi.Client // so that a command that asks again keeps its connection
 }
 
 func (t *target) flags(cmd *cobra.Command) {
@@ -119,11 +121,15 @@ func (t *target) flags(cmd *cobra.Command) {
 
 // client returns a client that is logged in.
 func (t *target) client() (*adminapi.Client, error) {
+	if t.made != nil {
+		return t.made, nil
+	}
 	s, _, err := t.session()
 	if err != nil {
 		return nil, err
 	}
-	return s.client()
+	t.made, err = s.client()
+	return t.made, err
 }
 
 func (s *session) client() (*adminapi.Client, error) {

@@ -60,7 +60,7 @@ func newContextListCommand() *cobra.Command {
 			return o.list(cmd, list, []string{"CURRENT", "NAME", "URL", "USER"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
 	return cmd
 }
 

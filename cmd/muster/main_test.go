@@ -110,21 +110,6 @@ func TestVersionJSON(t *testing.T) {
 	}
 }
 
-// TestHelp checks that every command says what it is for.
-func TestHelp(t *testing.T) {
-	root := newRootCommand()
-	for _, cmd := range root.Commands() {
-		if cmd.Short == "" {
-			t.Errorf("%s has no help", cmd.CommandPath())
-		}
-		for _, sub := range cmd.Commands() {
-			if sub.Short == "" {
-				t.Errorf("%s has no help", sub.CommandPath())
-			}
-		}
-	}
-}
-
 func TestExitCodes(t *testing.T) {
 	for status, want := range map[int]int{400: exitUsage, 401: exitRefused, 403: exitRefused, 404: exitNotFound, 409: exitFailed, 422: exitUsage, 500: exitFailed} {
 		err := fmt.Errorf("call: %w", &adminapi.Problem{Status: status})
