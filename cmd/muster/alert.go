@@ -194,6 +194,7 @@ func newAlertActCommand(t *target, verb, path, short string) *cobra.Command {
 	var in adminapi.AlertComment
 	cmd := &cobra.Command{
 		Use: verb + " ALERT…", Short: short,
+		Example: "  muster alert " + verb + ` ID -m "a test of ours"`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("%s needs %s; see %[1]s --help", cmd.CommandPath(), anAlert)

@@ -156,6 +156,7 @@ func newChangeActCommand(t *target, verb, short string) *cobra.Command {
 	var in adminapi.ReasonInput
 	cmd := &cobra.Command{
 		Use: verb + " CHANGE", Short: short, Args: oneArg(aChange),
+		Example: "  muster change " + verb + ` 3 -m "as agreed"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var c adminapi.Change
 			var body any = in

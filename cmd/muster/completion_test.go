@@ -38,13 +38,13 @@ func TestCompletion(t *testing.T) {
 		words []string
 		want  []string
 	}{
-		{[]string{"node", "show", "we"}, []string{"web-1", "web-2"}},
+		{[]string{"node", "show", "web-"}, []string{"web-1", "web-2"}},
 		{[]string{"node", "show", "web-1", ""}, nil},
-		{[]string{"query", "SELECT 1", "--node", "d"}, []string{"db-1"}},
+		{[]string{"query", "SELECT 1", "--node", "db-"}, []string{"db-1"}},
 		{[]string{"node", "list", "--tag", "m"}, []string{"moved"}},
 		{[]string{"node", "list", "--context", ""}, []string{"default"}},
 		{[]string{"context", "use", ""}, []string{"default"}},
-		{[]string{"node", "list", "-o", "t"}, []string{"table"}},
+		{[]string{"node", "list", "-o", ""}, []string{"table", "json", "yaml", "csv", "name"}},
 		{[]string{"secret", "revoke", ""}, []string{"servers"}},
 		{[]string{"secret", "create", ""}, nil}, // a new name
 		{[]string{"saved", "rm", "v"}, []string{"versions"}},

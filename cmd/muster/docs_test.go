@@ -60,7 +60,7 @@ func TestManual(t *testing.T) {
 				t.Errorf("%s: %q", cmd.CommandPath(), line)
 			}
 		}
-		if !strings.Contains(string(text), roff(cmd.Short)) || !strings.Contains(string(text), roff(cmd.Example[len(cmd.Example)-min(20, len(cmd.Example)):])) {
+		if !strings.Contains(string(text), roff(cmd.Short)) || !strings.Contains(string(text), roff(unindent(cmd.Example))) {
 			t.Errorf("%s: %s", cmd.CommandPath(), text)
 		}
 	})
@@ -79,7 +79,7 @@ func TestHelp(t *testing.T) {
 		if len(usageWords(cmd)) > 0 && cmd.Long == "" && cmd.Example == "" {
 			t.Errorf("%s takes arguments, and shows no example", cmd.CommandPath())
 		}
-		if cmd.Example != "" && !strings.Contains(cmd.Example, cmd.CommandPath()) && !cmd.HasSubCommands() {
+		if cmd.Example != "" && !strings.Contains(cmd.Example, strings.TrimPrefix(cmd.CommandPath(), "muster ")) && !cmd.HasSubCommands() {
 			t.Errorf("%s is not in its own example: %s", cmd.CommandPath(), cmd.Example)
 		}
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {

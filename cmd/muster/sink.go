@@ -125,6 +125,7 @@ func newSinkActCommand(t *target, act, short, below string) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: act + " NAME", Short: short, Args: oneArg(aSink),
+		Example: "  muster sink " + act + " siem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s adminapi.Sink
 			if err := t.call(cmd, http.MethodPost, "/sinks/"+url.PathEscape(args[0])+below+"/"+act, nil, nil, &s); err != nil {

@@ -63,15 +63,15 @@ func TestFrame(t *testing.T) {
 
 // stopAfter ends a context once it has seen a text so often.
 type stopAfter struct {
-	bytes.Buffer
+	seen strings.Builder
 	text string
 	n    int
 	stop func()
 }
 
 func (s *stopAfter) Write(p []byte) (int, error) {
-	n, err := s.Buffer.Write(p)
-	if strings.Count(s.String(), s.text) >= s.n {
+	n, err := s.seen.Write(p)
+	if strings.Count(s.seen.String(), s.text) >= s.n {
 		s.stop()
 	}
 	return n, err
@@ -106,7 +106,7 @@ func TestList(t *testing.T) {
 	defer stop()
 	out := stopAfter{text: "ID,HOSTNAME", n: 2, stop: stop}
 	var errOut bytes.Buffer
-	if code := run(ctx, []string{"node", "list", "-o", "csv", "--columns", "id,hostname", "--watch=1s"}, &out, &errOut); code != exitDone || out.String() != "ID,HOSTNAME\n\nID,HOSTNAME\n" {
-		t.Errorf("exit code %d: %q %s", code, &out, &errOut)
+	if code := run(ctx, []string{"node", "list", "-o", "csv", "--columns", "id,hostname", "--watch=1s"}, &out, &errOut); code != exitDone || out.seen.String() != "ID,HOSTNAME\n\nID,HOSTNAME\n" {
+		t.Errorf("exit code %d: %q %s", code, out.seen.String(), &errOut)
 	}
 }
