@@ -124,7 +124,7 @@ func (t *target) client() (*adminapi.Client, error) {
 	if t.made != nil {
 		return t.made, nil
 	}
-	s, _, err := t.session()
+	s, err := t.session()
 	if err != nil {
 		return nil, err
 	}
@@ -153,27 +153,26 @@ func orPlaceholder(url string) string {
 	return url
 }
 
-// session returns where to go and with what, and the name of the context. A
-// token goes to the server it was meant for alone: one that was saved to the
+// session returns where to go and with what. A token goes to the server it was meant for alone: one that was saved to the
 // server that gave it, one of the environment to one that is named beside it.
-func (t *target) session() (session, string, error) {
-	s, name, err := t.saved()
+func (t *target) session() (session, error) {
+	s, _, err := t.saved()
 	if err != nil {
-		return session{}, "", err
+		return session{}, err
 	}
 	token, from, err := environmentToken()
 	if err != nil || token == "" {
-		return s, name, err
+		return s, err
 	}
 	named := t.url != "" || t.context != "" || os.Getenv("MUSTER_URL") != "" || os.Getenv("MUSTER_CONTEXT") != ""
 	if s.URL != "" && !named {
-		return session{}, "", usagef("%s is set, but not for which server; set MUSTER_URL, or give --url or --context", from)
+		return session{}, usagef("%s is set, but not for which server; set MUSTER_URL, or give --url or --context", from)
 	}
 	s.Token = token
-	return s, name, nil
+	return s, nil
 }
 
-// saved is session without a token of the environment.
+// saved is session without a token of the environment, with its name.
 func (t *target) saved() (session, string, error) {
 	s, name, known, err := t.find()
 	if err == nil && !known && (t.context != "" || os.Getenv("MUSTER_CONTEXT") != "") {

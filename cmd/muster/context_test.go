@@ -74,7 +74,7 @@ func TestSession(t *testing.T) {
 			for k, v := range c.env {
 				t.Setenv(k, v)
 			}
-			s, _, err := c.target.session()
+			s, err := c.target.session()
 			if c.err != "" {
 				if err == nil || exitCode(err) != exitUsage || !strings.Contains(err.Error(), c.err) {
 					t.Errorf("%v, want %q", err, c.err)

@@ -27,7 +27,7 @@ func TestDocs(t *testing.T) {
 	}
 	golden := filepath.Join("..", "..", "docs", "cli.md")
 	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -82,11 +82,11 @@ func TestTokenStaysHome(t *testing.T) {
 	if err := saveSession("default", &session{URL: "https://ours.example", User: "a", Token: "t"}); err != nil {
 		t.Fatal(err)
 	}
-	own, _, err := (&target{}).session()
+	own, err := (&target{}).session()
 	if err != nil || own.Token != "t" {
 		t.Errorf("%+v %v", own, err)
 	}
-	other, _, err := (&target{url: "https://other.example"}).session()
+	other, err := (&target{url: "https://other.example"}).session()
 	if err != nil || other.Token != "" || other.URL != "https://other.example" {
 		t.Errorf("%+v %v", other, err)
 	}
