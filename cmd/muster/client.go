@@ -153,8 +153,9 @@ func orPlaceholder(url string) string {
 	return url
 }
 
-// session returns where to go and with what. A token goes to the server it was meant for alone: one that was saved to the
-// server that gave it, one of the environment to one that is named beside it.
+// session returns where to go and with what. A token goes to the server it was
+// meant for alone: one that was saved to the server that gave it, one of the
+// environment to one that is named beside it.
 func (t *target) session() (session, error) {
 	s, _, err := t.saved()
 	if err != nil {
