@@ -69,7 +69,8 @@ func newAlertListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"ID", "SEVERITY", "STATE", "OPENED", "FIRED", "RULE", "HOST", "ASSIGNEE", "TITLE"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
+	o.watch(cmd)
 	for name, usage := range map[string]string{
 		"state": "open, acknowledged, resolved or unresolved", "rule": "name of the rule", "node": "id, host identifier or hostname", "assignee": "name of a user",
 		"min-severity": "info, low, medium, high or critical, and above", "text": "part of title, host identifier or key",
@@ -114,6 +115,7 @@ func newAlertShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "show ALERT", Short: "Show an alert, its newest firings, its history, and who was told", Args: oneArg(anAlert),
+		Example: "  muster alert show ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var a adminapi.AlertDetail
 			if err := t.call(cmd, http.MethodGet, "/alerts/"+url.PathEscape(args[0]), nil, nil, &a); err != nil {
@@ -123,6 +125,7 @@ func newAlertShowCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -191,6 +194,7 @@ func newAlertActCommand(t *target, verb, path, short string) *cobra.Command {
 	var in adminapi.AlertComment
 	cmd := &cobra.Command{
 		Use: verb + " ALERT…", Short: short,
+		Example: "  muster alert " + verb + ` ID -m "a test of ours"`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usagef("%s needs %s; see %[1]s --help", cmd.CommandPath(), anAlert)
@@ -229,6 +233,7 @@ func newAlertAssignCommand(t *target) *cobra.Command {
 	var in adminapi.AlertAssign
 	cmd := &cobra.Command{
 		Use: "assign ALERT USER", Short: "Say whose an alert is; - for nobody",
+		Example: "  muster alert assign ID ada",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 { //nolint:mnd // an alert and a user
 				return usagef("%s needs %s, and the name of a user or -", cmd.CommandPath(), anAlert)
@@ -314,6 +319,6 @@ told, which includes how long the notifier waits for more (group_wait).`,
 			return o.list(cmd, list, []string{"RULE", "NOTIFIER", "TOLD", "P50", "P99", "WORST", "RECEIVED P99", "MATCHED P99", "TOLD P99"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	return cmd
 }

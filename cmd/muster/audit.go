@@ -101,7 +101,7 @@ func newAuditListCommand(t *target) *cobra.Command {
 			return o.list(cmd, entries, auditHead(), auditRows(entries))
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv", "ndjson")
+	o.lists(cmd, "", "ndjson")
 	flags = auditFlags(cmd)
 	cmd.Flags().IntVar(&limit, "limit", 100, "most entries to list")
 	return cmd
@@ -410,6 +410,7 @@ func newAuditProofCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "proof SEQ", Short: "Prove that an entry is in the audit log that was signed", Args: oneArg("the number of an entry"),
+		Example: "  muster audit proof 42 > proof.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {

@@ -256,6 +256,7 @@ func newBackupVerifyCommand() *cobra.Command {
 	var k opened
 	cmd := &cobra.Command{
 		Use: "verify FILE", Short: "Check that a backup is whole and is what was put in", Args: oneArg("a backup"),
+		Example: "  muster backup verify muster.backup",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := k.read(args[0], backup.Verify)
 			if err != nil {

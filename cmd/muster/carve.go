@@ -211,7 +211,8 @@ func newCarveListCommand(t *target) *cobra.Command {
 			return o.list(cmd, page.Carves, []string{"ID", "HOST", "STATE", "SIZE", "BY", "ASKED", "PATHS"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
+	o.watch(cmd)
 	f := cmd.Flags()
 	f.StringVar(&node, "node", "", "only of the node with this id")
 	f.StringVar(&state, "state", "", "only in this state: asked, sent, scheduled, uploading, verifying, done, failed, cancelled, expired")
@@ -235,6 +236,7 @@ func newCarveShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "show ID", Short: "Show a carve and the files in it", Args: oneArg("the id of a carve"),
+		Example: "  muster carve show ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -259,6 +261,7 @@ func newCarveShowCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -286,6 +289,7 @@ func newCarveCancelCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "cancel ID", Short: "End a carve that is not finished", Args: oneArg("the id of a carve"),
+		Example: "  muster carve cancel ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -305,6 +309,7 @@ func newCarveCancelCommand(t *target) *cobra.Command {
 func newCarveRemoveCommand(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "rm ID", Short: "Remove a carve and its files", Args: oneArg("the id of a carve"),
+		Example: "  muster carve rm ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {

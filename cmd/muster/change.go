@@ -52,7 +52,8 @@ func newChangeListCommand(t *target) *cobra.Command {
 			return o.list(cmd, l.Changes, []string{"CHANGE", "STATE", "TIER", "APPROVALS", "NODES", "REVISION", "BY", "AT", "MESSAGE"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "CHANGE")
+	o.watch(cmd)
 	cmd.Flags().StringVar(&state, "state", "", "only pending, approved, applied, rejected, withdrawn or stale ones")
 	cmd.Flags().IntVar(&limit, "limit", 50, "most changes to list")
 	return cmd
@@ -79,6 +80,7 @@ func newChangeShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "show CHANGE", Short: "Show a change: its diff, findings, effect and approvals", Args: oneArg(aChange),
+		Example: "  muster change show 3",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var c adminapi.Change
 			if err := t.call(cmd, http.MethodGet, "/changes/"+url.PathEscape(args[0]), nil, nil, &c); err != nil {
@@ -88,6 +90,7 @@ func newChangeShowCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -153,6 +156,7 @@ func newChangeActCommand(t *target, verb, short string) *cobra.Command {
 	var in adminapi.ReasonInput
 	cmd := &cobra.Command{
 		Use: verb + " CHANGE", Short: short, Args: oneArg(aChange),
+		Example: "  muster change " + verb + ` 3 -m "as agreed"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var c adminapi.Change
 			var body any = in

@@ -2,15 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,15 +73,14 @@ func loadContexts() (contexts, string, error) {
 	return c, path, nil
 }
 
-func saveSession(name string, s *session) error {
+// changeContexts lets change alter the file of all sessions.
+func changeContexts(change func(*contexts) error) error {
 	c, path, err := loadContexts()
 	if err != nil {
 		return err
 	}
-	if s == nil {
-		delete(c.Contexts, name)
-	} else {
-		c.Contexts[name], c.Current = *s, name
+	if err := change(&c); err != nil {
+		return err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -89,24 +92,49 @@ func saveSession(name string, s *session) error {
 	return durable.WriteFile(path, 0o600, append(b, '\n'))
 }
 
-// target is the server of a command: flags, else MUSTER_URL and MUSTER_TOKEN,
-// else the context.
+// saveSession keeps a session under a name and uses it from now on; nil removes it.
+func saveSession(name string, s *session) error {
+	return changeContexts(func(c *contexts) error {
+		if s == nil {
+			delete(c.Contexts, name)
+		} else {
+			c.Contexts[name], c.Current = *s, name
+		}
+		return nil
+	})
+}
+
+// target is the server of a command: flags, else the environment, else the
+// current context.
 type target struct {
 	url, ca, context string
+
+	made *adminapi.Client // so that a command that asks again keeps its connection
 }
 
 func (t *target) flags(cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
 	f.StringVar(&t.url, "url", "", "URL of the server's admin listener (default: MUSTER_URL, or where you logged in)")
 	f.StringVar(&t.ca, "ca", "", "PEM file to check the server's certificate against (default: the system's)")
-	f.StringVar(&t.context, "context", "", "name of the login to use, for several servers")
+	f.StringVar(&t.context, "context", "", "name of the login to use, for several servers (default: MUSTER_CONTEXT, or the current one)")
 }
 
 // client returns a client that is logged in.
 func (t *target) client() (*adminapi.Client, error) {
-	s, _, err := t.session()
+	if t.made != nil {
+		return t.made, nil
+	}
+	s, err := t.session()
 	if err != nil {
 		return nil, err
+	}
+	t.made, err = s.client()
+	return t.made, err
+}
+
+func (s *session) client() (*adminapi.Client, error) {
+	if s.URL == "" && s.Token != "" {
+		return nil, usagef("no server to send the token to; set MUSTER_URL, or give --url")
 	}
 	if s.Token == "" {
 		return nil, &exit{exitRefused, fmt.Errorf("not logged in; run muster login --url %s", orPlaceholder(s.URL))}
@@ -125,32 +153,101 @@ func orPlaceholder(url string) string {
 	return url
 }
 
-// session returns where to go and with what, and the name of the context.
-func (t *target) session() (session, string, error) {
+// session returns where to go and with what. A token goes to the server it was
+// meant for alone: one that was saved to the server that gave it, one of the
+// environment to one that is named beside it.
+func (t *target) session() (session, error) {
+	s, _, err := t.saved()
+	if err != nil {
+		return session{}, err
+	}
+	token, from, err := environmentToken()
+	if err != nil || token == "" {
+		return s, err
+	}
+	named := t.url != "" || t.context != "" || os.Getenv("MUSTER_URL") != "" || os.Getenv("MUSTER_CONTEXT") != ""
+	if s.URL != "" && !named {
+		return session{}, usagef("%s is set, but not for which server; set MUSTER_URL, or give --url or --context", from)
+	}
+	s.Token = token
+	return s, nil
+}
+
+// saved is session without a token of the environment, with its name.
+func (t *target) saved() (session, string, error) {
+	s, name, known, err := t.find()
+	if err == nil && !known && (t.context != "" || os.Getenv("MUSTER_CONTEXT") != "") {
+		err = usagef("no login is called %q; see muster context list", name)
+	}
+	return s, name, err
+}
+
+// find returns the session to use, its name, and whether that name is known. A
+// URL that is not the session's leaves nothing but itself.
+func (t *target) find() (s session, name string, known bool, err error) {
 	c, _, err := loadContexts()
 	if err != nil {
-		return session{}, "", err
+		return session{}, "", false, err
 	}
-	name := t.context
-	if name == "" {
-		name = c.Current
+	name = cmp.Or(t.context, os.Getenv("MUSTER_CONTEXT"), c.Current, defaultContext)
+	s, known = c.Contexts[name]
+	url := t.url
+	if url == "" && t.context == "" { // a flag wins over the environment
+		url = os.Getenv("MUSTER_URL")
 	}
-	s, ok := c.Contexts[name]
-	if t.context != "" && !ok {
-		return session{}, "", usagef("no login is called %q", t.context)
-	}
-	for _, url := range []string{os.Getenv("MUSTER_URL"), t.url} {
-		if url != "" && url != s.URL {
-			s = session{URL: url} // a token must not go to another server
-		}
-	}
-	if token := os.Getenv("MUSTER_TOKEN"); token != "" {
-		s.Token = token
+	if url != "" && strings.TrimRight(url, "/") != strings.TrimRight(s.URL, "/") {
+		s = session{URL: url}
 	}
 	if t.ca != "" {
 		s.CA = t.ca
 	}
-	return s, name, nil
+	return s, name, known, nil
+}
+
+// environmentToken returns the token that the environment holds or names a file
+// of, and by which variable; empty if there is none.
+func environmentToken() (token, from string, err error) {
+	const variable, fileVariable = "MUSTER_TOKEN", "MUSTER_TOKEN_FILE"
+	token, file := os.Getenv(variable), os.Getenv(fileVariable)
+	switch {
+	case file == "":
+		return token, variable, nil
+	case token != "":
+		return "", "", usagef("%s and %s are both set; leave one out", variable, fileVariable)
+	}
+	token, err = readTokenFile(file)
+	if err != nil {
+		return "", "", usagef("%s: %w", fileVariable, err)
+	}
+	return token, fileVariable, nil
+}
+
+// maxTokenFile is more than any token has.
+const maxTokenFile = 4096
+
+// readTokenFile reads a token from a file that only its owner can read.
+func readTokenFile(path string) (string, error) {
+	f, err := os.Open(path) //nolint:gosec // the user names the file
+	if err != nil {
+		return "", err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" { // where a mode says nothing
+		return "", fmt.Errorf("%s is readable by others (mode %o); run chmod 600 %[1]s", path, mode)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxTokenFile))
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" {
+		return "", fmt.Errorf("%s is empty; put the token into it", path)
+	}
+	return token, nil
 }
 
 // dialTimeout bounds all but the body of an answer, which may stream.

@@ -23,7 +23,7 @@ func newConfigKeysCommand() *cobra.Command {
 		Use: "keys", Short: "List all settings with their defaults", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return printKeys(cmd, &o, config.Keys()) },
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "KEY")
 	return cmd
 }
 
@@ -116,7 +116,7 @@ func newConfigShowCommand() *cobra.Command {
 			return usagef("%q is nothing to show; use aliases or limits, or nothing for all settings", args[0])
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	cmd.Flags().StringVar(&file, "config", os.Getenv("MUSTER_CONFIG"), "file of settings, YAML (MUSTER_CONFIG); the defaults if empty")
 	cmd.Flags().BoolVar(&changed, "changed", false, "only what is no default")
 	addConfigFlags(cmd)

@@ -36,7 +36,7 @@ nodes stay below the figure.`,
 		},
 	}
 	t.flags(cmd)
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	cmd.Flags().StringVar(&nodeName, "node", "", "this node's schedule: "+aNode)
 	return cmd
 }

@@ -83,7 +83,7 @@ The exit code is 5 when hosts are missing.`,
 		},
 	}
 	t.flags(cmd)
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	cmd.Flags().StringVar(&file, "inventory", "", "the list; - is standard input")
 	cmd.Flags().Var((*days)(&stale), "stale", "a node that was not heard of for so long is stale")
 	return cmd

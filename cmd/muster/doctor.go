@@ -138,7 +138,7 @@ func (v *visit) look(ctx context.Context) ([]doctor.Check, error) {
 	if v.dir != "" || v.file != "" {
 		here = v.local(ctx)
 	}
-	s, _, err := v.session()
+	s, err := v.session()
 	if err != nil {
 		return nil, err
 	}

@@ -242,7 +242,7 @@ rest are counted together. With --width each group is counted over time, too.`,
 			return cutError(groups.Progress)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	flags = eventFlags(cmd, "query", "node", "selector", "since", "until", "action", "where", "width")
 	cmd.Flags().StringSliceVar(&by, "by", nil, "columns or stamps, as name or @node,@query; three at most")
 	cmd.Flags().IntVar(&limit, "limit", 20, "most groups to print")
@@ -337,7 +337,7 @@ were added and not removed since. --until tells what they had then.`,
 			return cutError(all.Progress)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	flags = eventFlags(cmd, "node", "selector", "since", "until", "where")
 	cmd.Flags().IntVar(&limit, "limit", 1000, "most rows to print, but for those of the last node")
 	return cmd
@@ -440,7 +440,7 @@ func newEventQueriesCommand(t *target) *cobra.Command {
 			return o.list(cmd, q.Queries, []string{"QUERY", "EVENTS", "LAST"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "QUERY")
 	flags = eventFlags(cmd, "query", "node", "selector", "since", "until")
 	return cmd
 }

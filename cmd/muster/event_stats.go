@@ -47,7 +47,7 @@ func newEventStatsCommand(t *target) *cobra.Command {
 			return o.list(cmd, s, []string{"QUERY", "EVENTS", "BYTES", "PER EVENT", "SEGMENTS", "OLDEST", "NEWEST"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "QUERY")
 	return cmd
 }
 

@@ -40,7 +40,8 @@ open. muster finding list shows them; muster node health NODE those of one node.
 		},
 	}
 	t.flags(cmd)
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "FINDING")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -94,7 +95,8 @@ func newFindingListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, findingHead(), findingRows(list))
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
+	o.watch(cmd)
 	cmd.Flags().StringVar(&nodeName, "node", "", "those about this node: "+aNode)
 	cmd.Flags().StringVar(&kind, "kind", "", "those of this kind, as offline")
 	cmd.Flags().BoolVar(&open, "open", false, "only those that are open")
@@ -126,6 +128,7 @@ func newNodeHealthCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "health NODE", Short: "How a node fares: findings, and whether its watchdog can bite", Args: oneArg(aNode),
+		Example: "  muster node health web-1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var h adminapi.NodeHealthDocument
 			if err := t.call(cmd, http.MethodGet, "/nodes/"+url.PathEscape(args[0])+"/health", nil, nil, &h); err != nil {
@@ -147,5 +150,6 @@ func newNodeHealthCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
+	o.watch(cmd)
 	return cmd
 }

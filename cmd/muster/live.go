@@ -73,7 +73,8 @@ func newLiveListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"ID", "STATE", "KIND", "BY", "STARTED", "NODES", "SQL"}, liveRows(list))
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
+	o.watch(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&mine, "mine", false, "only yours")
 	f.StringVar(&by, "by", "", "only those of this person")
@@ -152,7 +153,8 @@ and -o json are for programs.`,
 			return o.document(cmd, q, func() error { return printText(cmd.OutOrStdout(), liveText(q)) })
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
+	o.watch(cmd)
 	cmd.Flags().BoolVar(&nodes, "nodes", false, "list its nodes")
 	cmd.Flags().StringVar(&state, "state", "", "only nodes that are waiting, sent, answered, empty, failed, denylisted, expired, stopped or over_limit")
 	return cmd

@@ -25,7 +25,7 @@ func main() {
 	os.Exit(code)
 }
 
-// Exit codes, which scripts rely on.
+// Exit codes, which scripts rely on; exitCodes says what they mean.
 const (
 	exitDone     = 0
 	exitFailed   = 1
@@ -34,6 +34,38 @@ const (
 	exitNotFound = 4
 	exitPartly   = 5 // timed out, or not everything was answered
 )
+
+// exitCodes says what each exit code means, in order.
+func exitCodes() []string {
+	return []string{
+		exitDone:     "done",
+		exitFailed:   "failed: the server cannot be reached, or could not do it",
+		exitUsage:    "wrong usage: an argument, a flag or a document; nothing was done",
+		exitRefused:  "refused: not logged in, not permitted, or by the policy",
+		exitNotFound: "not found",
+		exitPartly:   "done in part: timed out, not everything answered, or it waits for somebody",
+	}
+}
+
+// exitCodesText is the table of exit codes for people.
+func exitCodesText() string {
+	var b strings.Builder
+	for code, meaning := range exitCodes() {
+		fmt.Fprintf(&b, "  %d  %s\n", code, meaning)
+	}
+	return b.String()
+}
+
+// newExitCodesTopic is read by muster help exit-codes.
+func newExitCodesTopic() *cobra.Command {
+	return &cobra.Command{
+		Use: "exit-codes", Short: "What the exit codes mean",
+		Long: "All commands end with one of these exit codes:\n\n" + exitCodesText() + `
+A command that compares or judges says in its help what 1 means there: muster diff, that
+documents differ; muster config check, that something is wrong. muster doctor has those
+that monitoring knows: 0 is well, 1 doubtful, 2 wrong.`,
+	}
+}
 
 // exit is an error with an exit code of its own.
 type exit struct {
@@ -109,7 +141,8 @@ searches what they find, and asks them questions live.
 
 Try it on this machine:   muster demo
 Run a server:             muster serve --data-dir /var/lib/muster
-Talk to a server:         muster setup, then muster node list, muster query …`,
+Talk to a server:         muster setup, then muster node list, muster query …
+Exit codes:               muster help exit-codes`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          noArgs,
@@ -117,12 +150,13 @@ Talk to a server:         muster setup, then muster node list, muster query …`
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exit{exitUsage, err} })
 	root.AddCommand(
-		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(),
+		newServeCommand(), newDemoCommand(), newSetupCommand(), newLoginCommand(), newLogoutCommand(), newContextCommand(),
 		newNodeCommand(), newImportCommand(), newSecretCommand(), newCACommand(), newQueryCommand(), newLiveCommand(), newSavedCommand(), newShellCommand(), newEventCommand(),
 		newCarveCommand(), newTriggerCommand(), newEnrollmentCommand(), newRuleCommand(), newAlertCommand(), newSilenceCommand(), newNotifierCommand(), newSinkCommand(),
 		newApplyCommand(), newDiffCommand(), newExportCommand(), newChangeCommand(), newRevisionCommand(), newRolloutCommand(),
-		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newRedactCommand(), newCostCommand(), newHealthCommand(), newFindingCommand(), newCoverageCommand(), newUserCommand(), newRoleCommand(), newTokenCommand(), newBackupCommand(), newRestoreCommand(), newDoctorCommand(), newUpgradeCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(),
+		newFreezeCommand(), newEmergencyCommand(), newPolicyCommand(), newRedactCommand(), newCostCommand(), newHealthCommand(), newFindingCommand(), newCoverageCommand(), newUserCommand(), newRoleCommand(), newTokenCommand(), newBackupCommand(), newRestoreCommand(), newDoctorCommand(), newUpgradeCommand(), newAuditCommand(), newConfigCommand(), newAgentCommand(), newLoadtestCommand(), newVersionCommand(), newDocsCommand(), newExitCodesTopic(),
 	)
+	completeAll(root)
 	return root
 }
 

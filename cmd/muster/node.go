@@ -68,7 +68,8 @@ func newNodeListCommand(t *target) *cobra.Command {
 			return o.list(cmd, nodes, []string{"ID", "HOSTNAME", "STATUS", "SEEN", "PLATFORM", "OS", "OSQUERY", "ADDRESS", "TAGS"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
+	o.watch(cmd)
 	f := cmd.Flags()
 	for name, usage := range map[string]string{
 		"search": "text in hostname, host identifier, address or id", "tag": "only nodes with this tag",
@@ -110,6 +111,7 @@ func newNodeShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "show NODE", Short: "Show one node with all that it said of itself", Args: oneArg(aNode),
+		Example: "  muster node show web-1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -123,6 +125,7 @@ func newNodeShowCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -296,7 +299,7 @@ func newNodeWhoCommand(t *target) *cobra.Command {
 			return printSightings(cmd, &o, found.Sightings)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	flags = map[string]*string{}
 	for name, usage := range map[string]string{
 		"ip": "an address, as the server saw it", "value": "what the attribute was",
@@ -326,7 +329,7 @@ an auditor, may want to see; -o csv is for them.`,
 			return printActivity(cmd, &o, a)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	cmd.Flags().IntVar(&limit, "limit", 200, "most entries to list, up to 1000")
 	return cmd
 }
@@ -335,6 +338,7 @@ func newNodeAttributesCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "attributes NODE", Short: "List what a node's attributes were; one that is gone has its id still", Args: oneArg(aNode),
+		Example: "  muster node attributes web-1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {
@@ -351,7 +355,7 @@ func newNodeAttributesCommand(t *target) *cobra.Command {
 			return printSightings(cmd, &o, found.Sightings)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
 	return cmd
 }
 
@@ -367,6 +371,7 @@ func newNodeQuarantineCommand(t *target) *cobra.Command {
 	var reason string
 	cmd := nodeCommand(t, &cobra.Command{
 		Use: "quarantine NODE --reason TEXT", Short: "Put a node under quarantine: an empty config and no queries; its logs are kept and marked",
+		Example: `  muster node quarantine web-1 --reason "not ours"`,
 	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
 		return client.Call(cmd.Context(), http.MethodPost, path+"/quarantine", nil, adminapi.QuarantineInput{Reason: reason}, nil)
 	})
@@ -383,6 +388,7 @@ func newNodeQuarantineCommand(t *target) *cobra.Command {
 func newNodeReleaseCommand(t *target) *cobra.Command {
 	return nodeCommand(t, &cobra.Command{
 		Use: "release NODE", Short: "Release a node from quarantine",
+		Example: "  muster node release web-1",
 	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
 		return client.Call(cmd.Context(), http.MethodDelete, path+"/quarantine", nil, nil, nil)
 	})
@@ -391,6 +397,7 @@ func newNodeReleaseCommand(t *target) *cobra.Command {
 func newNodeRevokeCommand(t *target) *cobra.Command {
 	return nodeCommand(t, &cobra.Command{
 		Use: "revoke NODE", Short: "Take a node's key away; it may enrol again, as the same node",
+		Example: "  muster node revoke web-1",
 	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
 		return client.Call(cmd.Context(), http.MethodPost, path+"/revoke", nil, nil, nil)
 	})
@@ -399,6 +406,7 @@ func newNodeRevokeCommand(t *target) *cobra.Command {
 func newNodeDeleteCommand(t *target) *cobra.Command {
 	return nodeCommand(t, &cobra.Command{
 		Use: "delete NODE", Short: "Remove a node; its key is refused, and it may enrol again as a new node",
+		Example: "  muster node delete web-1",
 	}, func(cmd *cobra.Command, client *adminapi.Client, path string) error {
 		return client.Call(cmd.Context(), http.MethodDelete, path, nil, nil, nil)
 	})

@@ -18,6 +18,7 @@ func newNodeConfigCommand(t *target) *cobra.Command {
 	var revision int64
 	cmd := &cobra.Command{
 		Use: "config NODE", Short: "What a node is to run, and which object each part comes from", Args: oneArg(aNode),
+		Example: "  muster node config web-1",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := url.Values{}
 			if revision > 0 {

@@ -19,9 +19,7 @@ import (
 // serveMuster runs a server until the test ends, and logs the command line in.
 func serveMuster(t *testing.T) *app.App {
 	t.Helper()
-	t.Setenv("MUSTER_HOME", t.TempDir())
-	t.Setenv("MUSTER_URL", "")
-	t.Setenv("MUSTER_TOKEN", "")
+	bareEnvironment(t)
 	dir := t.TempDir()
 	cfg, err := config.Load("", func(string) (string, bool) { return "", false }, map[string]string{
 		"data-dir": filepath.Join(dir, "data"), "agent-listen": "127.0.0.1:0", "admin-listen": "127.0.0.1:0",

@@ -47,7 +47,8 @@ func newNotifierListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"NAME", "WAY", "DEFAULT", "FROM", "WAITING", "DEAD", "TARGET", "DESCRIPTION"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -101,7 +102,7 @@ func newNotifierDeadCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"SEQ", "NOTIFIER", "ACTION", "SINCE", "FAILED", "ALERT", "TITLE", "ERROR"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "SEQ")
 	cmd.Flags().StringVar(&notifier, "notifier", "", "of this one alone")
 	cmd.Flags().StringVar(&state, "state", "dead", "dead, waiting or delivered")
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many at most, the newest") //nolint:mnd // a page
@@ -113,6 +114,8 @@ func newNotifierRetryCommand(t *target) *cobra.Command {
 	var notifier string
 	cmd := &cobra.Command{
 		Use: "retry (SEQ… | --notifier NAME)", Short: "Have dead letters told again",
+		Example: `  muster notifier retry 7 8
+  muster notifier retry --notifier oncall`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := adminapi.RetryInput{Notifier: notifier}
 			for _, arg := range args {

@@ -284,7 +284,7 @@ func newRedactStatsCommand() *cobra.Command {
 		},
 	}
 	t.flags(cmd)
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "QUERY")
 	return cmd
 }
 

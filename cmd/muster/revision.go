@@ -37,7 +37,7 @@ func newRevisionListCommand(t *target) *cobra.Command {
 			return o.list(cmd, l.Revisions, []string{"REVISION", "HASH", "CHANGE", "RESTORES", "BY", "AT", "MESSAGE"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "REVISION")
 	cmd.Flags().IntVar(&limit, "limit", 50, "most revisions to list")
 	return cmd
 }
@@ -55,6 +55,7 @@ func newRevisionShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "show REVISION", Short: "Show a revision and the objects in it", Args: oneArg("a revision's number"),
+		Example: "  muster revision show 2",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := revisionNumber(args[0])
 			if err != nil {
@@ -85,6 +86,7 @@ func newRevisionDiffCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "diff A [B]", Short: "What differs between two revisions, B the newest if it is not given",
+		Example: "  muster revision diff 2 3",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
 				return usagef("%s needs one or two revisions' numbers; see %[1]s --help", cmd.CommandPath())

@@ -47,7 +47,7 @@ func newRoleListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"NAME", "NODES", "LIVE", "SCHEDULE", "ROWS", "AT ONCE", "PERMISSIONS", "DESCRIPTION"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
 	return cmd
 }
 
@@ -68,6 +68,6 @@ func newRolePermissionsCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"NAME", "ROLES", "ROUTES"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
 	return cmd
 }

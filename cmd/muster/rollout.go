@@ -41,6 +41,7 @@ func newRolloutStatusCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -106,7 +107,8 @@ func newRolloutListCommand(t *target) *cobra.Command {
 			return o.list(cmd, l.Rollouts, []string{"REVISION", "BASE", "STATE", "STAGE", "POLICY", "STARTED", "ENDED", "REASON"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "REVISION")
+	o.watch(cmd)
 	return cmd
 }
 

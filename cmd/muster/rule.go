@@ -48,7 +48,7 @@ func newRuleListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"NAME", "STATE", "SEVERITY", "EVENTS", "MATCHED", "FIRED", "LAST", "COST", "TO MATCH P50", "P99", "WORST", "DESCRIPTION"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
 	return cmd
 }
 

@@ -65,7 +65,7 @@ func newSavedListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"NAME", "BY", "AT", "DESCRIPTION", "SQL"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
 	return cmd
 }
 

@@ -187,7 +187,7 @@ func newSecretListCommand(t *target) *cobra.Command {
 			}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
 	return cmd
 }
 
@@ -228,6 +228,7 @@ func moment(t *time.Time) string {
 func newSecretRevokeCommand(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke NAME", Short: "Revoke an enroll secret; nodes that used it stay", Args: oneArg("the name of a secret"),
+		Example: "  muster secret revoke servers",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := t.client()
 			if err != nil {

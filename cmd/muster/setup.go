@@ -30,8 +30,11 @@ func (c *credentials) flags(cmd *cobra.Command) {
 
 // open sends in to path and keeps the session that it answers.
 func (c *credentials) open(cmd *cobra.Command, path string, in any) error {
-	s, name, err := c.session()
+	s, name, _, err := c.find() // a login may make a context
 	if err != nil {
+		return err
+	}
+	if err := checkContextName(name); err != nil {
 		return err
 	}
 	if s.URL == "" {
@@ -132,6 +135,10 @@ func newLoginCommand() *cobra.Command {
 	var c credentials
 	cmd := &cobra.Command{
 		Use: "login", Short: "Log in to a server", Args: noArgs,
+		Long: `Log in to a server, and use it from now on. --context keeps the login under a name
+of its own, for several servers; see muster context list.`,
+		Example: `  muster login --url http://127.0.0.1:8080 --user ada
+  muster login --url https://muster.example.com --context production --user ada`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			password, err := c.password(cmd)
 			if err != nil {
@@ -157,11 +164,11 @@ func newLogoutCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logout", Short: "End the login here and at the server", Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, err := t.client()
+			s, name, err := t.saved() // a token of the environment is not ended
 			if err != nil {
 				return err
 			}
-			_, name, err := t.session()
+			client, err := s.client()
 			if err != nil {
 				return err
 			}

@@ -38,7 +38,7 @@ func newSilenceListCommand(t *target) *cobra.Command {
 			return printSilences(cmd, &o, list, list)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
 	return cmd
 }
 
@@ -109,6 +109,7 @@ func newSilenceCreateCommand(t *target) *cobra.Command {
 func newSilenceDeleteCommand(t *target) *cobra.Command {
 	return &cobra.Command{
 		Use: "delete SILENCE", Short: "End a silence: what is open and was not told is told now", Args: oneArg("the id of a silence; muster silence list shows them"),
+		Example: "  muster silence delete ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var ended adminapi.Silence
 			if err := t.call(cmd, http.MethodDelete, "/silences/"+url.PathEscape(args[0]), nil, nil, &ended); err != nil {

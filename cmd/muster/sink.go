@@ -53,7 +53,8 @@ func newSinkListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"NAME", "TYPE", "STATE", "SENT", "BEHIND", "BY", "DEAD", "LOST", "DELIVERED", "ERROR"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -76,6 +77,7 @@ func newSinkShowCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "show NAME", Short: "Show a sink: how it does, what waits, what was refused", Args: oneArg(aSink),
+		Example: "  muster sink show siem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s adminapi.Sink
 			if err := t.call(cmd, http.MethodGet, "/sinks/"+url.PathEscape(args[0]), nil, nil, &s); err != nil {
@@ -85,6 +87,7 @@ func newSinkShowCommand(t *target) *cobra.Command {
 		},
 	}
 	o.flag(cmd, "table", "json", "yaml")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -122,6 +125,7 @@ func newSinkActCommand(t *target, act, short, below string) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: act + " NAME", Short: short, Args: oneArg(aSink),
+		Example: "  muster sink " + act + " siem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var s adminapi.Sink
 			if err := t.call(cmd, http.MethodPost, "/sinks/"+url.PathEscape(args[0])+below+"/"+act, nil, nil, &s); err != nil {
@@ -171,6 +175,7 @@ func newSinkTestCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "test NAME", Short: "Send one event of the query muster:test, and say whether it was taken", Args: oneArg(aSink),
+		Example: "  muster sink test siem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var done adminapi.SinkTested
 			if err := t.call(cmd, http.MethodPost, "/sinks/"+url.PathEscape(args[0])+"/test", nil, nil, &done); err != nil {
@@ -191,6 +196,7 @@ func newSinkDeadCommand(t *target) *cobra.Command {
 	var limit int
 	cmd := &cobra.Command{
 		Use: "dead NAME", Short: "List events that a sink refused for good, oldest first", Args: oneArg(aSink),
+		Example: "  muster sink dead siem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			list := []adminapi.SinkLetter{}
 			query := url.Values{"limit": {strconv.Itoa(limit)}}
@@ -204,7 +210,7 @@ func newSinkDeadCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"AT", "REASON", "EVENT"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	cmd.Flags().IntVar(&limit, "limit", 100, "how many, up to 1000")
 	return cmd
 }
@@ -213,6 +219,7 @@ func newSinkDiscardCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "discard NAME", Short: "Discard a sink's dead letters", Args: oneArg(aSink),
+		Example: "  muster sink discard siem",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var done adminapi.SinkDiscarded
 			if err := t.call(cmd, http.MethodDelete, "/sinks/"+url.PathEscape(args[0])+"/dead", nil, nil, &done); err != nil {

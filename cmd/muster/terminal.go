@@ -15,16 +15,23 @@ import (
 // terminalWidth returns how many columns the terminal behind w has; 0 if there
 // is none.
 func terminalWidth(w io.Writer) int {
+	width, _ := terminalSize(w)
+	return width
+}
+
+// terminalSize returns how many columns and lines the terminal behind w has; 0
+// if there is none.
+func terminalSize(w io.Writer) (width, height int) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return 0
+		return 0, 0
 	}
-	const usual = 80
-	width, _, err := term.GetSize(int(f.Fd()))
-	if err != nil || width <= 0 {
-		return usual
+	const usualWidth, usualHeight = 80, 24
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 || height <= 0 {
+		return usualWidth, usualHeight
 	}
-	return width
+	return width, height
 }
 
 // attended reports whether somebody can be asked: the terminal is where one

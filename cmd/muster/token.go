@@ -56,7 +56,7 @@ func newTokenListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"ID", "OWNER", "NAME", "STATE", "SCOPE", "UNTIL", "LAST USED"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
 	userFlag(cmd, &user)
 	return cmd
 }
@@ -152,6 +152,7 @@ func newTokenRotateCommand(t *target) *cobra.Command {
 	var user, ownFile, overlap string
 	cmd := &cobra.Command{
 		Use: "rotate ID", Short: "Replace a token by one with another text and a new end", Args: oneArg("the id of a token"),
+		Example: "  muster token rotate ID -o raw > token",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := config.ParseDuration(overlap)
 			if err != nil {
@@ -180,6 +181,7 @@ func newTokenRevokeCommand(t *target) *cobra.Command {
 	var user string
 	cmd := &cobra.Command{
 		Use: "revoke ID", Short: "Let a token work no more, at once", Args: oneArg("the id of a token"),
+		Example: "  muster token revoke ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := t.call(cmd, http.MethodDelete, tokensPath(user)+"/"+url.PathEscape(args[0]), nil, nil, nil); err != nil {
 				return err

@@ -47,10 +47,11 @@ func newTriggerListCommand(t *target) *cobra.Command {
 					latencyText(s.Latency.DeliveredP99), latencyText(s.Latency.AnsweredP50), latencyText(s.Latency.AnsweredP99), s.Description,
 				})
 			}
-			return o.list(cmd, list, []string{"NAME", "TOKEN", "FIRED", "ANSWERED", "LAST", "TAKEN P50", "P99", "ANSWERED P50", "P99", "DESCRIPTION"}, rows)
+			return o.list(cmd, list, []string{"NAME", "TOKEN", "FIRED", "ANSWERED", "LAST", "TAKEN P50", "TAKEN P99", "ANSWERED P50", "ANSWERED P99", "DESCRIPTION"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -183,7 +184,8 @@ func newEnrollmentListCommand(t *target) *cobra.Command {
 			return o.list(cmd, list, []string{"NAME", "NODES", "ASKED", "ANSWERED", "WAITING", "FAILED", "EXPIRED", "ANSWERED P50", "P99", "LIVE QUERY"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
+	o.watch(cmd)
 	return cmd
 }
 
@@ -210,6 +212,6 @@ did answer triggers and enrollment queries within 30 days.`,
 			return o.list(cmd, list, []string{"GROUP", "NODES", "MUTE", "POLL S", "BOUND S", "ANSWERED", "P50", "P99"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "")
 	return cmd
 }

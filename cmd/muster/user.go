@@ -56,7 +56,7 @@ func newUserListCommand(t *target) *cobra.Command {
 			return o.list(cmd, l.Users, userHead(), rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "NAME")
 	return cmd
 }
 
@@ -110,6 +110,8 @@ func newUserRolesCommand(t *target) *cobra.Command {
 	var ownFile string
 	cmd := &cobra.Command{
 		Use: "roles NAME [ROLE…]", Short: "Give a person these roles and no others; it holds at once", Args: someArgs("a name, and roles"),
+		Example: `  muster user roles grace
+  muster user roles grace analyst responder`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			own, err := promptPassword(cmd, "Your own password", ownFile)
 			if err != nil {
@@ -132,6 +134,7 @@ func newUserDisableCommand(t *target) *cobra.Command {
 	var o output
 	cmd := &cobra.Command{
 		Use: "disable NAME", Short: "End all that a person can do: sessions end, no login works", Args: oneArg("a name"),
+		Example: "  muster user disable grace",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var u adminapi.User
 			if err := t.call(cmd, http.MethodPost, "/users/"+url.PathEscape(args[0])+"/disable", nil, nil, &u); err != nil {
@@ -149,6 +152,7 @@ func newUserEnableCommand(t *target) *cobra.Command {
 	var ownFile string
 	cmd := &cobra.Command{
 		Use: "enable NAME", Short: "Let a person log in again", Args: oneArg("a name"),
+		Example: "  muster user enable grace",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			own, err := promptPassword(cmd, "Your own password", ownFile)
 			if err != nil {
@@ -171,6 +175,7 @@ func newUserPasswordCommand(t *target) *cobra.Command {
 	var passwordFile, ownFile string
 	cmd := &cobra.Command{
 		Use: "password [NAME]", Short: "Change a password, your own without a name; other sessions end", Args: atMostOne("a name"),
+		Example: "  muster user password",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path := "/session/password"
 			if len(args) > 0 {
@@ -235,7 +240,7 @@ func newUserSessionsCommand(t *target) *cobra.Command {
 			return o.list(cmd, l.Sessions, []string{"ID", "KIND", "SINCE", "LAST USED", "UNTIL", "ADDRESS", "PROGRAM", ""}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
 	cmd.Flags().StringVar(&end, "end", "", "end the session of this id")
 	cmd.Flags().BoolVar(&endAll, "end-all", false, "end all of them; of your own, all but this one")
 	cmd.MarkFlagsMutuallyExclusive("end", "end-all")

@@ -44,7 +44,7 @@ func newFactorListCommand(t *target) *cobra.Command {
 			return nil
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
 	return cmd
 }
 
@@ -95,6 +95,7 @@ func newFactorRemoveCommand(t *target) *cobra.Command {
 	var ownFile string
 	cmd := &cobra.Command{
 		Use: "remove ID", Short: "Remove one of your authenticators", Args: oneArg("the id of an authenticator"),
+		Example: "  muster user factor remove ID",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			own, err := promptPassword(cmd, "Your own password", ownFile)
 			if err != nil {
@@ -131,6 +132,7 @@ func newFactorResetCommand(t *target) *cobra.Command {
 	var ownFile string
 	cmd := &cobra.Command{
 		Use: "reset NAME", Short: "Remove all authenticators of a person who lost them; their sessions end", Args: oneArg("a name"),
+		Example: "  muster user factor reset grace",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			own, err := promptPassword(cmd, "Your own password", ownFile)
 			if err != nil {

@@ -30,7 +30,7 @@ With --reset it is for a person that there is, who forgot theirs.`,
 			if in.Own, err = promptPassword(cmd, "Your own password", ownFile); err != nil {
 				return err
 			}
-			s, _, err := t.session()
+			s, err := t.session()
 			if err != nil {
 				return err
 			}
@@ -83,7 +83,7 @@ func newUserInvitationsCommand(t *target) *cobra.Command {
 			return o.list(cmd, all, []string{"ID", "NAME", "FOR", "BY", "SINCE", "UNTIL"}, rows)
 		},
 	}
-	o.flag(cmd, "table", "json", "yaml", "csv")
+	o.lists(cmd, "ID")
 	cmd.Flags().StringVar(&end, "end", "", "end the link of this id")
 	return cmd
 }

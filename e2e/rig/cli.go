@@ -21,7 +21,7 @@ type Output struct {
 // command is one of the command line, as the person who is logged in.
 func (s *Server) command(ctx context.Context, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, s.Binary, args...) //nolint:gosec // our own binary
-	cmd.Env = append(os.Environ(), "MUSTER_HOME="+s.Home, "MUSTER_URL=", "MUSTER_TOKEN=")
+	cmd.Env = append(os.Environ(), "MUSTER_HOME="+s.Home, "MUSTER_URL=", "MUSTER_TOKEN=", "MUSTER_TOKEN_FILE=", "MUSTER_CONTEXT=")
 	return cmd
 }
 
