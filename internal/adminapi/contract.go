@@ -85,9 +85,15 @@ func (a *API) complete() {
 				delete(op.Responses, code)
 			}
 		}
+		forPeople := op.Responses["200"] != nil && op.Responses["200"].Content["text/html"] != nil
 		for _, status := range failuresOf(r, op) {
 			code := strconv.Itoa(status)
 			op.Responses[code] = &huma.Response{Ref: "#/components/responses/" + code}
+			if forPeople { // so are its refusals
+				op.Responses[code] = &huma.Response{
+					Description: failures()[status], Content: map[string]*huma.MediaType{"text/html": {}, "application/problem+json": {Schema: schema}},
+				}
+			}
 		}
 	}
 }

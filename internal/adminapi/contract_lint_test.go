@@ -37,7 +37,7 @@ const obvious = `
 
 // whole are lists that come whole: what is in them is bounded by what people
 // applied or made by hand.
-const whole = `/alerts/latency /enrollment-queries /live/bound /notifiers /permissions /roles /rules /sign-on /silences /sinks /tokens
+const whole = `/alerts/latency /enrollment-queries /invitations /live/bound /notifiers /permissions /roles /rules /sign-on /silences /sinks /tokens /tokens/all
 	/triggers /users/{name}/identities /users/{name}/tokens /redactions`
 
 // firstOnly are lists of which a limit takes the first alone: they are ordered so

@@ -649,6 +649,14 @@ func inhabited(t *testing.T) *caller {
 		must("POST", "/users/servers/tokens", adminapi.TokenInput{Name: "theirs" + strconv.Itoa(i), Own: password}, &token)
 		theirs = append(theirs, token.ID)
 	}
+	var invited, other adminapi.Invitation // the first is accepted
+	must("POST", "/invitations", adminapi.InvitationInput{Name: "carol", Roles: []string{"auditor"}, Own: password}, &invited)
+	must("POST", "/invitations", adminapi.InvitationInput{Name: "dave", Roles: []string{"auditor"}, Own: password}, &other)
+	_, link, _ := strings.Cut(invited.Path, "=")
+	_, look, _ := strings.Cut(other.Path, "=")
+	var owners adminapi.TransparencyLink
+	must("POST", "/nodes/"+nodes[0]+"/transparency", adminapi.LinkInput{}, &owners)
+	_, page, _ := strings.Cut(owners.Path, "/transparency/")
 	var hook adminapi.TriggerToken
 	must("POST", "/triggers/servers/token", nil, &hook)
 	w.running(w.sinks.Run)
@@ -656,7 +664,7 @@ func inhabited(t *testing.T) *caller {
 	own := []adminapi.Change{w.change(w.client, packDocument("own1", "600")), w.change(w.client, packDocument("own2", "600"))}
 	c.ids = map[string][]string{
 		"name": {"servers", "zoe"}, "nodes": nodes, "live": {liveID}, "carves": {done.ID, open.ID}, "changes": {pending.ID, own[0].ID, own[1].ID},
-		"alerts": {alarm.ID}, "silences": {silence.ID}, "tokens": mine, "/api/v1/users/{name}/tokens/{id}#id": theirs,
+		"alerts": {alarm.ID}, "silences": {silence.ID}, "tokens": mine, "invitations": {other.ID}, "/transparency/{token}#token": {page}, "/api/v1/users/{name}/tokens/{id}#id": theirs,
 		"/api/v1/users/{name}/tokens/{id}/rotate#id": theirs, "revisions": {"2", "1"},
 		"/api/v1/policy/tables/{name}#name": {"processes"}, "/api/v1/policy/options/{name}#name": {"verbose"},
 	}
@@ -664,6 +672,7 @@ func inhabited(t *testing.T) *caller {
 	c.header = map[string]string{"POST /api/v1/hooks/{name}": "Bearer " + hook.Token}
 	c.bodies = map[string]any{
 		"POST /api/v1/hooks/{name}": payload, "POST /api/v1/triggers/{name}/fire": object{"payload": payload},
+		"POST /api/v1/invitations/look": object{"token": look}, "POST /api/v1/invitations/accept": object{"token": link, "password": "kettle umbrella fjord"},
 		"POST /api/v1/rules/test":            object{"name": "servers", "since": "1h"},
 		"POST /api/v1/sinks/{name}/replay":   object{"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"},
 		"POST /api/v1/emergency/safe-config": object{"selector": "hostname = nobody", "reason": "x"},
@@ -713,23 +722,28 @@ func (c *caller) relogin(o operation) {
 // world, with the reason. Their refusals are held against the description as all.
 func cannotWork() map[string]string {
 	return map[string]string{
-		"POST /api/v1/setup":                          "it is done",
-		"POST /api/v1/session/factors/{id}/confirm":   "needs a code of the moment, see TestFactors",
-		"POST /api/v1/session/factors/{id}/remove":    "needs one, see TestFactors",
-		"POST /api/v1/users/{name}/factors/remove":    "needs one, see TestFactors",
-		"POST /api/v1/users/{name}/identities/remove": "needs the same subject as was linked, see TestSignOn",
-		"POST /api/v1/live/{id}/approve":              "see TestApproveLive",
-		"POST /api/v1/live/{id}/reject":               "see TestApproveLive",
-		"POST /api/v1/live/{id}/resume":               "see TestHeldLive",
-		"POST /api/v1/freeze/break":                   "needs two people",
-		"POST /api/v1/freeze/break/agree":             "needs two people",
-		"POST /api/v1/changes/{id}/apply":             "needs a change that waits for the end of a freeze",
-		"POST /api/v1/revisions/{number}/restore":     "needs a second person in this world",
-		"POST /api/v1/rollouts/current/advance":       "frozen by then",
-		"POST /api/v1/changes/{id}/approve":           "another change is rolling out",
-		"POST /api/v1/notifiers/{name}/test":          "nobody listens, see TestNotifiers",
-		"DELETE /api/v1/sessions/{id}":                "another password ended them",
-		"DELETE /api/v1/users/{name}/sessions/{id}":   "another password ended them",
+		"POST /api/v1/setup":                           "it is done",
+		"POST /api/v1/session/factors/{id}/confirm":    "needs a code of the moment, see TestFactors",
+		"POST /api/v1/session/factors/{id}/remove":     "needs one, see TestFactors",
+		"POST /api/v1/users/{name}/factors/remove":     "needs one, see TestFactors",
+		"POST /api/v1/users/{name}/identities/remove":  "needs the same subject as was linked, see TestSignOn",
+		"POST /api/v1/live/{id}/approve":               "see TestApproveLive",
+		"POST /api/v1/live/{id}/reject":                "see TestApproveLive",
+		"POST /api/v1/live/{id}/resume":                "see TestHeldLive",
+		"POST /api/v1/freeze/break":                    "needs two people",
+		"POST /api/v1/freeze/break/agree":              "needs two people",
+		"POST /api/v1/changes/{id}/apply":              "needs a change that waits for the end of a freeze",
+		"POST /api/v1/revisions/{number}/restore":      "needs a second person in this world",
+		"POST /api/v1/rollouts/current/advance":        "frozen by then",
+		"POST /api/v1/changes/{id}/approve":            "another change is rolling out",
+		"POST /api/v1/notifiers/{name}/test":           "nobody listens, see TestNotifiers",
+		"POST /api/v1/session/passkey":                 "needs a passkey, see TestPasskeys",
+		"POST /api/v1/session/passkeys/confirm":        "needs a passkey, see TestPasskeys",
+		"POST /api/v1/session/prove/passkey":           "needs a passkey, see TestPasskeys",
+		"POST /api/v1/users/{name}/tokens/{id}/rotate": "the account was disabled, which ended them, see TestTokens",
+		"DELETE /api/v1/users/{name}/tokens/{id}":      "the account was disabled, which ended them, see TestTokens",
+		"DELETE /api/v1/sessions/{id}":                 "another password ended them",
+		"DELETE /api/v1/users/{name}/sessions/{id}":    "another password ended them",
 	}
 }
 

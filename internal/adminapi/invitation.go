@@ -29,7 +29,7 @@ type InvitationInput struct {
 type Invitation struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
-	Reset     bool      `json:"reset"`
+	Reset     bool      `json:"reset" doc:"For a person that there is, to choose another password"`
 	Roles     []string  `json:"roles"`
 	CreatedBy string    `json:"created_by"`
 	CreatedAt time.Time `json:"created_at"`

@@ -90,7 +90,7 @@ func TestTokens(t *testing.T) {
 	if err := w.call("GET", "/users/ci/tokens", nil, nil, &list); err != nil || len(list) != 2 || list[0].State != "revoked" || list[0].LastFrom != "127.0.0.1" || list[0].Text != "" {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if err := w.call("GET", "/tokens/all", nil, nil, &list); err != nil || len(list) != 3 || list[2].Owner != "admin" || list[0].Owner != "ci" {
+	if err := w.call("GET", "/tokens/all", nil, nil, &list); err != nil || len(list) != 4 || list[3].Owner != "admin" || list[0].Owner != "ci" {
 		t.Errorf("%+v, %v", list, err)
 	}
 	for _, e := range w.audited() {

@@ -68,15 +68,13 @@ func (a *API) registerTransparency(mux *http.ServeMux) {
 	a.huma.OpenAPI().AddOperation(&huma.Operation{
 		OperationID: "get-transparency-token", Method: http.MethodGet, Path: transparencyPath + "{token}",
 		Summary:     "What a node's owner may see of it",
-		Description: "Needs no session: the token is in a link that somebody made. JSON with .json behind the token, or by Accept.",
+		Description: "Needs no session: the token is in a link that somebody made. JSON with .json behind the token, or by Accept. A link that is wrong, over or revoked, or of a node that is gone: it is not said which.",
 		Parameters:  []*huma.Param{{Name: "token", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
 		Responses: map[string]*huma.Response{
 			"200": {Description: "What is collected and asked, for people or as JSON", Content: map[string]*huma.MediaType{
 				"text/html":        {},
 				"application/json": {Schema: a.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[transparency.Disclosure](), true, "Disclosure")},
 			}},
-			"404": {Description: "The link is wrong, over or revoked, or the node is gone: it is not said which"},
-			"503": {Description: "Too many requests within a minute; try again later"},
 		},
 	})
 }

@@ -9,7 +9,7 @@ type Disclosure struct {
 	Hostname       string     `json:"hostname" doc:"As the machine calls itself"`
 	HostIdentifier string     `json:"host_identifier"`
 	Platform       string     `json:"platform"`
-	EnrolledAt     *time.Time `json:"enrolled_at,omitempty"`
+	EnrolledAt     *time.Time `json:"enrolled_at,omitempty" doc:"When it enrolled last; left out if that is not known"`
 	MadeAt         time.Time  `json:"made_at" doc:"When this was put together"`
 	ExpiresAt      time.Time  `json:"expires_at" doc:"Until when the link works"`
 
@@ -45,7 +45,7 @@ type Collected struct {
 	Decorators []AddedFact       `json:"decorators" doc:"Facts that are added to everything that is sent"`
 	Databases  []ForeignDatabase `json:"databases" doc:"Databases of other programs that queries may read"`
 	Views      []NamedView       `json:"views" doc:"Names that stand for questions, as queries may use them"`
-	More       bool              `json:"more"`
+	More       bool              `json:"more" doc:"Some are left out: there are too many"`
 }
 
 // NamedView is a name for a question.
@@ -56,8 +56,8 @@ type NamedView struct {
 
 // ScheduledQuery is one scheduled query.
 type ScheduledQuery struct {
-	Pack            string   `json:"pack"`
-	PackDescription string   `json:"pack_description,omitempty"`
+	Pack            string   `json:"pack" doc:"The set of queries that it belongs to"`
+	PackDescription string   `json:"pack_description,omitempty" doc:"What that set is for"`
 	Name            string   `json:"name"`
 	Description     string   `json:"description,omitempty" doc:"What it is for, in its author's words"`
 	SQL             string   `json:"sql"`
@@ -73,9 +73,9 @@ func (q ScheduledQuery) Every() string { return Every(time.Duration(q.IntervalSe
 
 // WatchedFiles are paths that are watched. % and * stand for any text.
 type WatchedFiles struct {
-	Category string   `json:"category"`
+	Category string   `json:"category" doc:"The name under which they are watched"`
 	Paths    []string `json:"paths"`
-	Excluded []string `json:"excluded,omitempty"`
+	Excluded []string `json:"excluded,omitempty" doc:"Paths among them that are not watched"`
 	// Query finds paths besides.
 	Query []string `json:"query,omitempty" doc:"Queries whose rows are paths that are watched"`
 	Reads bool     `json:"reads" doc:"Whether it is told who opens them, too"`
@@ -90,7 +90,7 @@ type AddedFact struct {
 
 // ForeignDatabase is another program's database.
 type ForeignDatabase struct {
-	Table string `json:"table"`
+	Table string `json:"table" doc:"Its name in queries"`
 	Path  string `json:"path"`
 	SQL   string `json:"sql"`
 }
@@ -166,7 +166,7 @@ type WatchingRule struct {
 
 // KeptFor is how long something is kept.
 type KeptFor struct {
-	What    string `json:"what"`
+	What    string `json:"what" doc:"What is kept, in words"`
 	Seconds int64  `json:"seconds" doc:"0: there is no end"`
 }
 
