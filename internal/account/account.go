@@ -254,11 +254,19 @@ func (a *Accounts) Activity(ctx context.Context) (map[string]Activity, error) {
 	return out, err
 }
 
+// Personal refuses what a token may not do for its owner.
+func (s Session) Personal() error {
+	if s.Kind == ByToken {
+		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
+	}
+	return nil
+}
+
 // Prove checks the password of a session's owner once more, so that a token
 // alone is not enough for what follows.
 func (a *Accounts) Prove(ctx context.Context, s Session, password string) error {
-	if s.Kind == ByToken {
-		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
+	if err := s.Personal(); err != nil {
+		return err
 	}
 	if a.now().Before(s.ProvedUntil()) {
 		return nil
@@ -276,8 +284,8 @@ func (a *Accounts) Prove(ctx context.Context, s Session, password string) error 
 // CheckProof checks once more who a session's owner is: by their password, or by a second
 // proof of theirs, which is all that somebody has who logs in at a provider.
 func (a *Accounts) CheckProof(ctx context.Context, s Session, password string, second Second) error {
-	if s.Kind == ByToken {
-		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
+	if err := s.Personal(); err != nil {
+		return err
 	}
 	switch without := second.Code == "" && second.Passkey.ID == ""; {
 	case without && s.MustProve:

@@ -58,7 +58,7 @@ type RecoveryCodes struct {
 
 // self is the caller as a user, who must not be a token.
 func (a *API) self(ctx context.Context) (account.User, error) {
-	if err := personally(ctx); err != nil {
+	if err := session(ctx).Personal(); err != nil {
 		return account.User{}, err
 	}
 	return a.Accounts.UserByName(ctx, session(ctx).UserName)

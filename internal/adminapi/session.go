@@ -154,7 +154,7 @@ type logoutOutput struct {
 }
 
 func (a *API) logout(ctx context.Context, _ *none) (*logoutOutput, error) {
-	if err := personally(ctx); err != nil {
+	if err := session(ctx).Personal(); err != nil {
 		return nil, err
 	}
 	if err := a.Accounts.Close(ctx, session(ctx)); err != nil {

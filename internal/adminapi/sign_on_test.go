@@ -18,18 +18,7 @@ import (
 // TestSignOn is a browser that logs in by a provider, the first time and again, and
 // what of it is refused.
 func TestSignOn(t *testing.T) {
-	idp := signontest.New(t)
-	list, err := signon.ParseProviders([]byte("providers:\n  - {name: idp, title: The IdP, issuer: " + idp.URL + ", client_id: muster, client_secret: {env: MUSTER_SECRET_T}, roles: {sre: [operator], boss: [admin]}}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, func(w *world) {
-		w.signOn, err = signon.New(signon.Options{Providers: list, PublicURL: "https://muster.example.com", Client: idp.Client(), Secrets: secrets(), Now: time.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	w.setUp()
+	w, idp := signOnWorld(t)
 	browse := newBrowser(t, w.url)
 	way := func(query string) (back string) {
 		t.Helper()
@@ -104,18 +93,7 @@ func TestSignOn(t *testing.T) {
 // TestSignOn_second: who has an authenticator here shows it, too, when their provider
 // asked for nothing of the kind; until then the session is good for nothing else.
 func TestSignOn_second(t *testing.T) {
-	idp := signontest.New(t)
-	list, err := signon.ParseProviders([]byte("providers:\n  - {name: idp, title: The IdP, issuer: " + idp.URL + ", client_id: muster, client_secret: {env: MUSTER_SECRET_T}, roles: {sre: [operator]}}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := newWorld(t, func(w *world) {
-		w.signOn, err = signon.New(signon.Options{Providers: list, PublicURL: "https://muster.example.com", Client: idp.Client(), Secrets: secrets(), Now: time.Now})
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	w.setUp()
+	w, idp := signOnWorld(t)
 	if err := w.call("POST", "/users/admin/identities", nil, adminapi.IdentityInput{Provider: "idp", Subject: "subject-1", Own: password}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +144,24 @@ func TestSignOn_second(t *testing.T) {
 	if got := send("GET", "/nodes", ""); got != http.StatusOK {
 		t.Errorf("after it: %d", got)
 	}
+}
+
+// signOnWorld is set up, and has a provider of sign-on.
+func signOnWorld(t *testing.T) (*world, *signontest.Issuer) {
+	t.Helper()
+	idp := signontest.New(t)
+	list, err := signon.ParseProviders([]byte("providers:\n  - {name: idp, title: The IdP, issuer: " + idp.URL + ", client_id: muster, client_secret: {env: MUSTER_SECRET_T}, roles: {sre: [operator], boss: [admin]}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(w *world) {
+		w.signOn, err = signon.New(signon.Options{Providers: list, PublicURL: site, Client: idp.Client(), Secrets: secrets(), Now: time.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.setUp()
+	return w, idp
 }
 
 // newBrowser keeps cookies, and follows nothing by itself.

@@ -223,7 +223,7 @@ func (a *API) rotateToken(ctx context.Context, owner account.User, id string, in
 
 func (a *API) revokeOwnToken(ctx context.Context, in *TokenRef) (*none, error) {
 	if s := session(ctx); s.ID != in.ID { // a token may end itself
-		if err := personally(ctx); err != nil {
+		if err := session(ctx).Personal(); err != nil {
 			return nil, err
 		}
 	}

@@ -198,7 +198,7 @@ func (a *API) endUserSessions(ctx context.Context, in *UserRef) (*body[SessionsE
 }
 
 func (a *API) endOwnSessions(ctx context.Context, _ *none) (*body[SessionsEnded], error) {
-	if err := personally(ctx); err != nil {
+	if err := session(ctx).Personal(); err != nil {
 		return nil, err
 	}
 	return a.endSessions(ctx, session(ctx).UserName, session(ctx))
@@ -216,14 +216,6 @@ func (a *API) endSessions(ctx context.Context, name string, keep account.Session
 	return &body[SessionsEnded]{SessionsEnded{n}}, err
 }
 
-// personally refuses what a token may not do for its owner.
-func personally(ctx context.Context) error {
-	if session(ctx).Kind == account.ByToken {
-		return errs.New(errs.Forbidden, "a token cannot do this; a person must log in")
-	}
-	return nil
-}
-
 type userSessionRef struct {
 	UserRef
 	ID string `path:"id" maxLength:"64"`
@@ -238,7 +230,7 @@ type sessionRef struct {
 }
 
 func (a *API) endOwnSession(ctx context.Context, in *sessionRef) (*none, error) {
-	if err := personally(ctx); err != nil {
+	if err := session(ctx).Personal(); err != nil {
 		return nil, err
 	}
 	return a.endSession(ctx, session(ctx).UserName, in.ID)

@@ -9,8 +9,6 @@ import (
 	"net/netip"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/musterhq/muster/internal/agentapi"
 	"github.com/musterhq/muster/internal/agentconn"
 	"github.com/musterhq/muster/internal/node"
@@ -130,10 +128,10 @@ const keptFiles = 512
 // maxConns returns how many connections of agents there may be. Go has raised
 // the limit of open files to what the system allows.
 func maxConns() int {
-	var l unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil || l.Cur > 1<<20 {
+	most := openFiles()
+	if most == 0 || most > 1<<20 {
 		return 1 << 20
 	}
-	files := int(l.Cur)
+	files := int(most)
 	return max(files-keptFiles, files/2)
 }

@@ -84,7 +84,7 @@ func (s *Store) Activity(ctx context.Context, now time.Time) ([]account.Activity
 		return a, err
 	}, `
 		SELECT a.id, a.last_login, (SELECT count(*) FROM session s WHERE s.account_id = a.id AND s.expires_at > $1),
-			(SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)
+			`+factorsOf+`
 		FROM account a`, micros(now))
 	return list, fail("look how users log in", err)
 }
@@ -162,9 +162,12 @@ func (s *Store) CreateSession(ctx context.Context, hash node.KeyHash, session ac
 	return fail("create session", err)
 }
 
+// factorsOf counts the second factors of account a.
+const factorsOf = `(SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)`
+
 // sessionColumns are what scanSession reads.
 const sessionColumns = `s.hash, a.id, a.name, a.roles, s.kind, s.created_at, s.expires_at, s.last_seen, s.address, s.agent, s.factor, s.must_prove, s.proved_at,
-	(SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)`
+	` + factorsOf
 
 func scanSession(row scanner) (s account.Session, err error) {
 	var hash []byte
@@ -204,11 +207,8 @@ func (s *Store) SeeSession(ctx context.Context, hash node.KeyHash, now time.Time
 // ProveSession implements [account.Store].
 func (s *Store) ProveSession(ctx context.Context, hash node.KeyHash, now time.Time) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `UPDATE session SET proved_at = $2, must_prove = 0 WHERE hash = $1`, hash[:], micros(now))
-		if err == nil && n == 0 {
-			return errs.New(errs.Unauthenticated, "log in first")
-		}
-		return err
+		return t.change(ctx, errs.New(errs.Unauthenticated, "log in first"),
+			`UPDATE session SET proved_at = $2, must_prove = 0 WHERE hash = $1`, hash[:], micros(now))
 	})
 	return fail("prove session", err)
 }

@@ -46,11 +46,8 @@ func (s *Store) UseFactor(ctx context.Context, id string, step int64, now time.T
 // UsePasskey implements [account.FactorStore].
 func (s *Store) UsePasskey(ctx context.Context, id string, sealed []byte, now time.Time) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `UPDATE factor SET sealed = $2, last_used = $3 WHERE id = $1 AND confirmed_at <> 0`, id, sealed, micros(now))
-		if err == nil && n == 0 {
-			return errs.New(errs.Conflict, "the passkey was removed")
-		}
-		return err
+		return t.change(ctx, errs.New(errs.Conflict, "the passkey was removed"),
+			`UPDATE factor SET sealed = $2, last_used = $3 WHERE id = $1 AND confirmed_at <> 0`, id, sealed, micros(now))
 	})
 	return fail("use passkey", err)
 }
@@ -58,11 +55,7 @@ func (s *Store) UsePasskey(ctx context.Context, id string, sealed []byte, now ti
 // factor changes one factor; Conflict if there is nothing to change.
 func (s *Store) factor(ctx context.Context, query, id string, step int64, now time.Time) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, query, id, step, micros(now))
-		if err == nil && n == 0 {
-			return errs.New(errs.Conflict, "the code was used before")
-		}
-		return err
+		return t.change(ctx, errs.New(errs.Conflict, "the code was used before"), query, id, step, micros(now))
 	})
 	return fail("use factor", err)
 }
@@ -70,14 +63,11 @@ func (s *Store) factor(ctx context.Context, query, id string, step int64, now ti
 // DeleteFactor implements [account.FactorStore].
 func (s *Store) DeleteFactor(ctx context.Context, userID, id string) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `DELETE FROM factor WHERE account_id = $1 AND ($2 = '' OR id = $2)`, userID, id)
-		if err == nil && n == 0 {
-			return errs.New(errs.NotFound, "there is no such authenticator")
-		}
-		if err != nil {
+		if err := t.change(ctx, errs.New(errs.NotFound, "there is no such authenticator"),
+			`DELETE FROM factor WHERE account_id = $1 AND ($2 = '' OR id = $2)`, userID, id); err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, `
+		_, err := t.exec(ctx, `
 			DELETE FROM recovery_code WHERE account_id = $1
 				AND NOT EXISTS (SELECT 1 FROM factor f WHERE f.account_id = $1 AND f.confirmed_at <> 0)`, userID)
 		return err
@@ -104,11 +94,8 @@ func (s *Store) SetRecovery(ctx context.Context, userID string, hashes []node.Ke
 // UseRecovery implements [account.RecoveryStore].
 func (s *Store) UseRecovery(ctx context.Context, userID string, hash node.KeyHash) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `DELETE FROM recovery_code WHERE account_id = $1 AND hash = $2`, userID, hash[:])
-		if err == nil && n == 0 {
-			return errs.New(errs.NotFound, "there is no such recovery code")
-		}
-		return err
+		return t.change(ctx, errs.New(errs.NotFound, "there is no such recovery code"),
+			`DELETE FROM recovery_code WHERE account_id = $1 AND hash = $2`, userID, hash[:])
 	})
 	return fail("use recovery code", err)
 }

@@ -50,11 +50,8 @@ func link(ctx context.Context, t *tx, userID string, i account.Identity, now tim
 // Unlink implements [account.IdentityStore].
 func (s *Store) Unlink(ctx context.Context, userID string, i account.Identity) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `DELETE FROM identity WHERE account_id = $1 AND issuer = $2 AND subject = $3`, userID, text(i.Issuer), text(i.Subject))
-		if err == nil && n == 0 {
-			return errs.New(errs.NotFound, "the user is not linked to that identity")
-		}
-		return err
+		return t.change(ctx, errs.New(errs.NotFound, "the user is not linked to that identity"),
+			`DELETE FROM identity WHERE account_id = $1 AND issuer = $2 AND subject = $3`, userID, text(i.Issuer), text(i.Subject))
 	})
 	return fail("unlink identity", err)
 }

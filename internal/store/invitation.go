@@ -59,24 +59,17 @@ func (s *Store) InvitationByHash(ctx context.Context, hash node.KeyHash, now tim
 // AcceptInvitation implements [account.InvitationStore].
 func (s *Store) AcceptInvitation(ctx context.Context, i account.Invitation, u account.User) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `DELETE FROM invitation WHERE hash = $1`, i.Hash[:])
-		if err == nil && n == 0 {
-			err = errs.New(errs.NotFound, "the link was used meanwhile")
-		}
-		if err != nil {
+		if err := t.change(ctx, errs.New(errs.NotFound, "the link was used meanwhile"), `DELETE FROM invitation WHERE hash = $1`, i.Hash[:]); err != nil {
 			return err
 		}
 		if !i.Reset {
 			return insertUser(ctx, t, u)
 		}
-		n, err = t.exec(ctx, `UPDATE account SET password_hash = $2 WHERE name = $1 AND service = 0 AND origin = '' AND disabled_at = 0`, text(u.Name), u.PasswordHash)
-		if err == nil && n == 0 {
-			err = errs.New(errs.NotFound, "the account works no more; ask an administrator")
-		}
-		if err != nil {
+		if err := t.change(ctx, errs.New(errs.NotFound, "the account works no more; ask an administrator"),
+			`UPDATE account SET password_hash = $2 WHERE name = $1 AND service = 0 AND origin = '' AND disabled_at = 0`, text(u.Name), u.PasswordHash); err != nil {
 			return err
 		}
-		_, err = t.exec(ctx, `DELETE FROM session WHERE account_id = (SELECT id FROM account WHERE name = $1)`, text(u.Name))
+		_, err := t.exec(ctx, `DELETE FROM session WHERE account_id = (SELECT id FROM account WHERE name = $1)`, text(u.Name))
 		return err
 	})
 	if taken(err) {
@@ -88,11 +81,7 @@ func (s *Store) AcceptInvitation(ctx context.Context, i account.Invitation, u ac
 // DeleteInvitation implements [account.InvitationStore].
 func (s *Store) DeleteInvitation(ctx context.Context, id string) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `DELETE FROM invitation WHERE id = $1`, id)
-		if err == nil && n == 0 {
-			err = errs.New(errs.NotFound, "there is no such invitation")
-		}
-		return err
+		return t.change(ctx, errs.New(errs.NotFound, "there is no such invitation"), `DELETE FROM invitation WHERE id = $1`, id)
 	})
 	return fail("end invitation", err)
 }

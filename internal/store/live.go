@@ -83,13 +83,9 @@ func (s *Store) AlterLive(ctx context.Context, q live.Query, from live.Phase) er
 		if err != nil {
 			return err
 		}
-		n, err := t.exec(ctx, `
+		return t.change(ctx, errs.New(errs.Conflict, "the live query ended, or somebody else was faster"), `
 			UPDATE live SET phase = $1, expires_at = $2, waves = $3, held = $4, approval = $5 WHERE id = $6 AND phase = $7`,
 			string(q.Phase), micros(q.ExpiresAt), waves, text(q.Held), text(approval), text(q.ID), string(from))
-		if err == nil && n == 0 {
-			return errs.New(errs.Conflict, "the live query ended, or somebody else was faster")
-		}
-		return err
 	})
 	return fail("keep live query", err)
 }

@@ -72,10 +72,6 @@ func (s *Store) SaveQuery(ctx context.Context, q live.Saved) (kept live.Saved, e
 // DeleteSavedQuery removes a saved query; NotFound without one.
 func (s *Store) DeleteSavedQuery(ctx context.Context, name string) error {
 	return fail("delete saved query", s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `DELETE FROM saved_query WHERE name = $1`, text(name))
-		if err == nil && n == 0 {
-			return errs.New(errs.NotFound, noSaved)
-		}
-		return err
+		return t.change(ctx, errs.New(errs.NotFound, noSaved), `DELETE FROM saved_query WHERE name = $1`, text(name))
 	}))
 }

@@ -135,13 +135,9 @@ func (s *Store) RotateSecret(ctx context.Context, name string, hash node.KeyHash
 // list. NotFound without one; revoking again changes nothing.
 func (s *Store) RevokeSecret(ctx context.Context, name string, now time.Time) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `
+		return t.change(ctx, errs.New(errs.NotFound, noSecret), `
 			UPDATE secret SET revoked_at = CASE revoked_at WHEN 0 THEN $1 ELSE revoked_at END WHERE name = $2`,
 			micros(now), text(name))
-		if err == nil && n == 0 {
-			return errs.New(errs.NotFound, noSecret)
-		}
-		return err
 	})
 	return fail("revoke enroll secret", err)
 }

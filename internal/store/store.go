@@ -193,6 +193,15 @@ func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 	return r.RowsAffected()
 }
 
+// change is exec of a statement that must change something; else the error is none.
+func (t *tx) change(ctx context.Context, none error, query string, args ...any) error {
+	n, err := t.exec(ctx, query, args...)
+	if err == nil && n == 0 {
+		return none
+	}
+	return err
+}
+
 // next adds n to a counter and returns its value. From then until the end of
 // the transaction no other gets past a next of the same counter, so whatever is
 // done after it is done by one at a time, and its numbers become visible in

@@ -40,13 +40,9 @@ func (s *Store) ReplaceToken(ctx context.Context, old string, until time.Time, k
 		if err := t.oneTokenAtATime(ctx, k.CreatedAt); err != nil {
 			return err
 		}
-		n, err := t.exec(ctx, `
+		if err := t.change(ctx, errNoToken(), `
 			UPDATE token SET expires_at = CASE WHEN expires_at > $3 THEN $3 ELSE expires_at END
-			WHERE id = $1 AND account_id = $2 AND revoked_at = 0 AND expires_at > $4`, old, k.UserID, micros(until), micros(k.CreatedAt))
-		if err == nil && n == 0 {
-			err = errNoToken()
-		}
-		if err != nil {
+			WHERE id = $1 AND account_id = $2 AND revoked_at = 0 AND expires_at > $4`, old, k.UserID, micros(until), micros(k.CreatedAt)); err != nil {
 			return err
 		}
 		return t.insertToken(ctx, k)
@@ -106,7 +102,7 @@ func (s *Store) TokenByHash(ctx context.Context, hash node.KeyHash, now time.Tim
 	var roles string
 	var service, factors int64
 	k, err := scanToken(s.read.QueryRowContext(ctx, `
-		SELECT `+tokenColumns+`, a.roles, a.service, (SELECT count(*) FROM factor f WHERE f.account_id = a.id AND f.confirmed_at <> 0)
+		SELECT `+tokenColumns+`, a.roles, a.service, `+factorsOf+`
 		FROM token k JOIN account a ON a.id = k.account_id
 		WHERE k.hash = $1 AND k.expires_at > $2 AND k.revoked_at = 0 AND a.disabled_at = 0`, hash[:], micros(now)), &roles, &service, &factors)
 	if err == nil {
@@ -139,11 +135,8 @@ func (s *Store) Tokens(ctx context.Context, userID string) ([]account.Token, err
 // EndToken implements [account.TokenStore].
 func (s *Store) EndToken(ctx context.Context, userID, id string, now time.Time) error {
 	err := s.tx(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `UPDATE token SET revoked_at = $3 WHERE id = $1 AND account_id = $2 AND revoked_at = 0 AND expires_at > $3`, id, userID, micros(now))
-		if err == nil && n == 0 {
-			return errNoToken()
-		}
-		return err
+		return t.change(ctx, errNoToken(),
+			`UPDATE token SET revoked_at = $3 WHERE id = $1 AND account_id = $2 AND revoked_at = 0 AND expires_at > $3`, id, userID, micros(now))
 	})
 	return fail("end token", err)
 }

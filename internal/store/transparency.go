@@ -17,10 +17,7 @@ func (s *Store) TransparencyEpoch(ctx context.Context, nodeID string) (epoch int
 // NotFound as TransparencyEpoch.
 func (s *Store) RevokeTransparency(ctx context.Context, nodeID string) error {
 	return fail("revoke a node's links", s.tx(ctx, func(t *tx) error {
-		changed, err := t.exec(ctx, `UPDATE node SET transparency_epoch = transparency_epoch + 1 WHERE id = $1 AND gone_at = 0`, text(nodeID))
-		if err == nil && changed == 0 {
-			return errs.New(errs.NotFound, noNode)
-		}
-		return err
+		return t.change(ctx, errs.New(errs.NotFound, noNode),
+			`UPDATE node SET transparency_epoch = transparency_epoch + 1 WHERE id = $1 AND gone_at = 0`, text(nodeID))
 	}))
 }

@@ -11,6 +11,7 @@ import { getPasskey, passkeysWork } from "@/lib/passkey";
 import { Button, buttonClass, Field, Input } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
 import { Gate } from "./gate";
+import { proveByPasskey } from "./own-proof";
 
 const route = getRouteApi("/login");
 
@@ -28,6 +29,29 @@ const asksFor = (err: unknown): "code" | "passkey" | undefined => {
   const at = err instanceof ApiError && err.status === 401 ? err.items[0]?.location : undefined;
   return at === "code" || at === "passkey" ? at : undefined;
 };
+
+/** Asks for a second proof: a code, or a passkey where there is one. */
+function SecondProof({ passkey, busy, onPasskey, code, onCode, autoFocus }: {
+  passkey: boolean;
+  busy: boolean;
+  onPasskey: () => void;
+  code: string;
+  onCode: (code: string) => void;
+  autoFocus: boolean;
+}) {
+  return (
+    <>
+      {passkey && passkeysWork() && (
+        <Button busy={busy} onClick={onPasskey} className="w-full">
+          Use a passkey
+        </Button>
+      )}
+      <Field label="Code" hint="What your authenticator shows, or a recovery code">
+        {(ids) => <Input {...ids} autoFocus={autoFocus} autoComplete="one-time-code" inputMode="text" value={code} onChange={(e) => onCode(e.target.value)} required />}
+      </Field>
+    </>
+  );
+}
 
 export function LoginPage() {
   useTitle("Log in");
@@ -59,8 +83,7 @@ export function LoginPage() {
   const { data: session } = useQuery(sessionQuery);
   const prove = useMutation({
     mutationFn: async (by: "code" | "passkey") => {
-      const proof = by === "code" ? { code: code.trim() } : { passkey: await getPasskey(await api.post<PasskeyQuestion>("/session/prove/passkey")) };
-      await api.post("/session/prove", proof);
+      await (by === "code" ? api.post("/session/prove", { code: code.trim() }) : proveByPasskey());
       return client.fetchQuery({ ...sessionQuery, staleTime: 0 });
     },
     onSuccess: () => router.history.push(localPath(next)),
@@ -77,14 +100,14 @@ export function LoginPage() {
           }}
         >
           {prove.error && <ErrorNote error={prove.error} />}
-          {session.proofs.includes("passkey") && passkeysWork() && (
-            <Button busy={prove.isPending && prove.variables === "passkey"} onClick={() => prove.mutate("passkey")} className="w-full">
-              Use a passkey
-            </Button>
-          )}
-          <Field label="Code" hint="What your authenticator shows, or a recovery code">
-            {(ids) => <Input {...ids} autoFocus autoComplete="one-time-code" value={code} onChange={(e) => setCode(e.target.value)} required />}
-          </Field>
+          <SecondProof
+            passkey={session.proofs.includes("passkey")}
+            busy={prove.isPending && prove.variables === "passkey"}
+            onPasskey={() => prove.mutate("passkey")}
+            code={code}
+            onCode={setCode}
+            autoFocus
+          />
           <Button type="submit" tone="primary" busy={prove.isPending && prove.variables === "code"} className="w-full">
             Go on
           </Button>
@@ -109,15 +132,15 @@ export function LoginPage() {
             <Input {...ids} type="password" autoComplete="current-password" value={password} onChange={(e) => setPassword(e.target.value)} required />
           )}
         </Field>
-        {second === "passkey" && passkeysWork() && (
-          <Button busy={login.isPending && login.variables === "passkey"} onClick={() => login.mutate("passkey")} className="w-full">
-            Use a passkey
-          </Button>
-        )}
         {second && (
-          <Field label="Code" hint="What your authenticator shows, or a recovery code">
-            {(ids) => <Input {...ids} autoFocus={second === "code"} autoComplete="one-time-code" inputMode="text" value={code} onChange={(e) => setCode(e.target.value)} required />}
-          </Field>
+          <SecondProof
+            passkey={second === "passkey"}
+            busy={login.isPending && login.variables === "passkey"}
+            onPasskey={() => login.mutate("passkey")}
+            code={code}
+            onCode={setCode}
+            autoFocus={second === "code"}
+          />
         )}
         {refused && !login.error && <ErrorNote error={refusals[refused] ?? refusals["failed"]} />}
         <Button type="submit" tone="primary" busy={login.isPending} className="mt-1 w-full">

@@ -7,6 +7,12 @@ import { getPasskey, passkeysWork } from "@/lib/passkey";
 import { Button, buttonClass, Field, Input } from "@/ui/controls";
 import { ErrorNote } from "@/ui/display";
 
+/** Proves who one is by a passkey. */
+export async function proveByPasskey(): Promise<void> {
+  const question = await api.post<PasskeyQuestion>("/session/prove/passkey");
+  await api.post("/session/prove", { passkey: await getPasskey(question) });
+}
+
 /** Whether one proved a moment ago who one is, so that no password is asked for. */
 const proven = (session: Session | null | undefined): boolean =>
   session?.proved_until !== undefined && Date.parse(session.proved_until) - 5000 > Date.now();
@@ -23,8 +29,7 @@ export function OwnProof({ own, onChange, hint, autoFocus }: { own: string; onCh
   const { data: session } = useQuery(sessionQuery);
   const prove = useMutation({
     mutationFn: async () => {
-      const question = await api.post<PasskeyQuestion>("/session/prove/passkey");
-      await api.post("/session/prove", { passkey: await getPasskey(question) });
+      await proveByPasskey();
       await client.fetchQuery({ ...sessionQuery, staleTime: 0 });
     },
   });
